@@ -1,0 +1,45 @@
+# Everything a person does with this repository. `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+
+help: ## list what make can do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Merch Drop needs Python 3.11 or newer; set PYTHON=/path/to/python3") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+install: .venv/.installed ## install everything into .venv, by locked hashes
+
+up: install ## run the whole engine on this machine with a sample drop; Ctrl-C stops it
+	@$(BIN)/merchdrop up
+
+sale: install ## let a crowd of simulated buyers loose on the engine, and judge the result
+	@$(BIN)/merchdrop sale
+
+test: install ## run every test
+	$(BIN)/pytest -n 4 --dist loadscope
+
+lint: install ## check style, types and the generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## pin every dependency again, with hashes (needs uv)
+	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/reconcile/requirements requirements/cli; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    $$( [ $$name = requirements/dev ] || echo -c requirements/dev.txt ) $$name.in -o $$name.txt || exit 1; done
+
+clean: ## remove what was installed and what the engine stored
+	rm -rf .venv .data
+
+.PHONY: help install up sale test lint format lock clean
