@@ -1,0 +1,102 @@
+-- Tables. Money is in minor units of the drop's currency; every time comes from the database's clock.
+-- Orders have no foreign keys to drops and items: a KEY SHARE lock on the hottest rows of the system for every order
+-- would cost writes and could deadlock. Drops and items are never deleted, and the audit looks for orphans.
+
+CREATE TABLE drops (
+    id                   text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
+    name                 text NOT NULL CHECK (length(name) BETWEEN 1 AND 255),
+    currency             text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    starts_at            timestamptz NOT NULL,
+    ends_at              timestamptz NOT NULL,
+    state                text NOT NULL CHECK (state IN ('draft', 'live', 'paused', 'ended')),
+    per_customer_limit   integer CHECK (per_customer_limit BETWEEN 1 AND 1000000),
+    hold_seconds         integer NOT NULL DEFAULT 600 CHECK (hold_seconds BETWEEN 1 AND 86400),
+    order_id_key_version integer NOT NULL CHECK (order_id_key_version >= 1),
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    CHECK (ends_at > starts_at)
+);
+
+CREATE TABLE items (
+    drop_id          text NOT NULL REFERENCES drops (id),
+    sku              text NOT NULL CHECK (sku ~ '^[A-Za-z0-9._-]{1,64}$'),
+    title            text NOT NULL CHECK (length(title) BETWEEN 1 AND 255),
+    unit_price_minor bigint NOT NULL CHECK (unit_price_minor BETWEEN 0 AND 99999999),
+    stock            bigint NOT NULL DEFAULT 0 CHECK (stock <= 1000000000),
+    reserved         bigint NOT NULL DEFAULT 0,
+    sold             bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (drop_id, sku),
+    CONSTRAINT items_never_oversold CHECK (reserved >= 0 AND sold >= 0 AND reserved + sold <= stock)
+) WITH (fillfactor = 50);  -- counters change all the time: room for new versions on the same page
+
+CREATE TABLE orders (
+    id              uuid PRIMARY KEY,
+    drop_id         text NOT NULL,
+    idempotency_key text NOT NULL CHECK (length(idempotency_key) BETWEEN 1 AND 255),
+    fingerprint     text NOT NULL,
+    customer_id     text NOT NULL,
+    status          text NOT NULL DEFAULT 'accepted' CHECK (status IN ('accepted', 'reserved', 'action_required',
+                        'confirmed', 'declined', 'expired', 'cancelled', 'refunded', 'sold_out', 'rejected')),
+    reason          text CHECK (reason IN ('limit_exceeded', 'price_changed', 'drop_closed', 'unknown_sku',
+                        'card_declined', 'insufficient_funds', 'authentication_failed', 'hold_expired',
+                        'buyer_cancelled', 'operator')),
+    amount_minor    bigint NOT NULL CHECK (amount_minor >= 0),
+    request         jsonb NOT NULL,
+    event_seq       integer NOT NULL DEFAULT 1,
+    accepted_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    published_at    timestamptz,  -- when the order was last known to be in the queue
+    hold_expires_at timestamptz,
+    CONSTRAINT orders_one_per_key UNIQUE (drop_id, idempotency_key)
+) WITH (fillfactor = 80);
+
+-- What reconcile looks through; an order leaves this index when it is decided.
+CREATE INDEX orders_waiting ON orders (drop_id, accepted_at) WHERE status = 'accepted';
+CREATE INDEX orders_by_customer ON orders (drop_id, customer_id);
+
+CREATE TABLE order_lines (
+    order_id         uuid NOT NULL,
+    sku              text NOT NULL,
+    quantity         integer NOT NULL CHECK (quantity BETWEEN 1 AND 1000),
+    unit_price_minor bigint NOT NULL CHECK (unit_price_minor >= 0),
+    PRIMARY KEY (order_id, sku)
+);
+
+CREATE TABLE customer_limits (
+    drop_id     text NOT NULL,
+    customer_id text NOT NULL,
+    quantity    bigint NOT NULL CHECK (quantity >= 0),
+    PRIMARY KEY (drop_id, customer_id)
+) WITH (fillfactor = 80);
+
+CREATE TABLE ledger (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    drop_id  text NOT NULL,
+    sku      text NOT NULL,
+    order_id uuid,
+    kind     text NOT NULL CHECK (kind IN ('stock', 'reserve', 'release', 'sell', 'restock')),
+    quantity bigint NOT NULL CHECK (quantity > 0),
+    ref      text NOT NULL DEFAULT '',  -- tells two stockings of one SKU apart
+    at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT ledger_once UNIQUE NULLS NOT DISTINCT (order_id, sku, kind, ref)
+);
+CREATE INDEX ledger_by_item ON ledger (drop_id, sku) INCLUDE (kind, quantity);
+
+CREATE TABLE events (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    drop_id      text NOT NULL,
+    order_id     uuid NOT NULL,
+    seq          integer NOT NULL CHECK (seq >= 1),
+    type         text NOT NULL,
+    reason       text,
+    occurred_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    published_at timestamptz,
+    CONSTRAINT events_in_order UNIQUE (order_id, seq)
+);
+
+CREATE TABLE rejected_messages (
+    id          text PRIMARY KEY,  -- the Pub/Sub message id
+    topic       text NOT NULL,
+    reason      text NOT NULL,
+    body        text NOT NULL,
+    rejected_at timestamptz NOT NULL DEFAULT now()
+);

@@ -1,0 +1,31 @@
+"""The engine: tables, SQL functions, views, roles."""
+
+from migrations.script import apply, statements
+
+revision = "0001"
+down_revision = None
+
+TABLES = ("rejected_messages", "events", "ledger", "customer_limits", "order_lines", "orders", "items", "drops")
+FUNCTIONS = (
+    "accept_orders",
+    "write_decisions",
+    "reserve_orders",
+    "release_orders",
+    "claim_waiting_orders",
+    "reject_messages",
+    "create_drop",
+    "set_drop_state",
+    "restock_item",
+)
+
+
+def upgrade() -> None:
+    for name in ("tables", "views", *FUNCTIONS, "grants"):
+        apply(name)
+
+
+def downgrade() -> None:
+    statements("DROP VIEW late_orders, audit_violations, shown_orders, shown_drops")
+    for name in FUNCTIONS:
+        statements(f"DROP FUNCTION {name}")
+    statements(f"DROP TABLE {', '.join(TABLES)}")
