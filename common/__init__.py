@@ -1,0 +1,1 @@
+"""What the functions share; no module in here knows a function."""

@@ -1,0 +1,121 @@
+"""`merchdrop up` and `merchdrop local stop|start`: the engine on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from local.data_dir import DataDir
+from local.machine import LocalError
+
+INSTANCES_MAX = 16  # each takes a few database connections, of which the local server has 200
+STOP_SECONDS = 30.0
+START_SECONDS = 90.0
+POLL_SECONDS = 0.05
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".data"),
+    show_default=True,
+    help="Where the engine keeps everything.",
+)
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Checkout's port."
+)
+@_data_dir
+@click.option(
+    "--pubsub",
+    type=click.Choice(["embedded", "google"]),
+    default="embedded",
+    show_default=True,
+    help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator).",
+)
+@click.option(
+    "--pubsub-faults", metavar="FAULTS", help="Faults for the embedded queue to make; see local/pubsub.py."
+)
+@click.option(
+    "--instances",
+    type=click.IntRange(1, INSTANCES_MAX),
+    default=1,
+    show_default=True,
+    help="Worker processes of each function.",
+)
+@click.option(
+    "--sample-drop/--no-sample-drop", default=True, show_default=True, help="Put a sample drop on sale."
+)
+def up(
+    port: int, data_dir: Path, pubsub: str, pubsub_faults: str | None, instances: int, sample_drop: bool
+) -> None:
+    """Run the whole engine on this machine, until Ctrl-C."""
+    from local.supervisor import Options, run
+    from local.terminal import Terminal
+
+    if pubsub_faults and pubsub != "embedded":
+        raise click.UsageError("--pubsub-faults needs --pubsub embedded: Google's emulator makes none")
+    terminal = Terminal(os.environ.get("MERCHDROP_LOG_FORMAT") or ("text" if sys.stdout.isatty() else "json"))
+    options = Options(port, data_dir, pubsub, pubsub_faults, instances, sample_drop)
+    try:
+        asyncio.run(run(options, terminal))
+    except LocalError as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        terminal.close()
+
+
+@click.group()
+def local() -> None:
+    """Take parts of the engine on this machine down, and up again."""
+
+
+@local.command()
+@click.argument("name")
+@_data_dir
+def stop(name: str, data_dir: Path) -> None:
+    """Take the part NAME down, and keep it down until `local start NAME`."""
+    directory = _running(data_dir, name)
+    directory.stop(name)
+    _wait(directory, name, "stopped", STOP_SECONDS)
+    click.echo(f"{name} is down")
+
+
+@local.command()
+@click.argument("name")
+@_data_dir
+def start(name: str, data_dir: Path) -> None:
+    """Start the part NAME again, and wait until it serves."""
+    directory = _running(data_dir, name)
+    directory.start(name)
+    _wait(directory, name, "running", START_SECONDS)
+    click.echo(f"{name} is up")
+
+
+def _running(data_dir: Path, name: str) -> DataDir:
+    """The directory of a running engine that has such a part."""
+    directory = DataDir(data_dir)
+    if not directory.is_locked():
+        raise click.ClickException(f"no engine runs on {directory.path}; start one with `merchdrop up`")
+    names = sorted(directory.record())
+    if name not in names:
+        raise click.ClickException(f"there is no part {name}; the parts are {', '.join(names)}")
+    return directory
+
+
+def _wait(directory: DataDir, name: str, state: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while directory.record().get(name, {}).get("state") != state:
+        if not directory.is_locked():
+            raise click.ClickException("the engine was stopped meanwhile")
+        if time.monotonic() > deadline:
+            raise click.ClickException(
+                f"{name} is not {state} after {seconds:.0f} s; the engine's output says why"
+            )
+        time.sleep(POLL_SECONDS)

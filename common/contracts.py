@@ -1,0 +1,90 @@
+"""What the SQL functions take and return, one typed counterpart each; a test holds them against the database."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+AcceptOutcome = Literal[
+    "created",
+    "replayed",
+    "conflict",
+    "drop_not_found",
+    "not_open",
+    "closed",
+    "paused",
+    "unknown_sku",
+    "payment_method_required",
+    "price_changed",
+    "sold_out",
+    "payments_unavailable",
+]
+
+
+class AcceptItem(TypedDict):
+    """accept_orders takes a list of these."""
+
+    order_id: str
+    drop_id: str
+    idempotency_key: str
+    fingerprint: str
+    request: dict[str, Any]
+    payable: bool
+
+
+class AcceptVerdict(TypedDict):
+    """accept_orders returns one for each item, in order."""
+
+    outcome: AcceptOutcome
+    order_id: str
+    amount_minor: NotRequired[int]
+    starts_at: NotRequired[str]
+    unknown_skus: NotRequired[list[str]]
+    sold_out_skus: NotRequired[list[str]]
+
+
+class OrderRef(TypedDict):
+    """reserve_orders takes a list of these."""
+
+    order_id: str
+
+
+class OrderOutcome(TypedDict):
+    """reserve_orders and release_orders return one for each distinct id, in any order."""
+
+    order_id: str
+    outcome: str
+
+
+class ReleaseItem(TypedDict):
+    """release_orders takes a list of these."""
+
+    order_id: str
+    reason: Literal["buyer_cancelled", "operator"]
+
+
+class RejectedMessage(TypedDict):
+    """reject_messages takes a list of these and returns {recorded}."""
+
+    id: str
+    topic: str
+    reason: str
+    body: str
+
+
+class ClaimBounds(TypedDict):
+    """claim_waiting_orders takes this."""
+
+    limit: int
+    after_seconds: int
+    pause_seconds_max: int
+
+
+class OrderMessage(TypedDict):
+    """claim_waiting_orders returns a list of these; the same document goes through the orders topic."""
+
+    schema_version: int
+    order_id: str
+    idempotency_key: str
+    fingerprint: str
+    request: dict[str, Any]
+    amount_minor: int

@@ -1,0 +1,103 @@
+"""Every setting and every limit, in one place, each with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+# --- what a request may hold -------------------------------------------------------------------------------------
+BODY_BYTES_MAX = 64 * 1024  # twenty lines, an address and metadata take less than a tenth of it
+TEXT_LENGTH_MAX = 255
+LINES_MAX = 20
+QUANTITY_MAX = 1_000
+METADATA_ENTRIES_MAX = 20
+AMOUNT_MINOR_MAX = 10**13  # above what 20 lines of 1,000 units at the highest price come to
+
+# --- waiting status calls ----------------------------------------------------------------------------------------
+WAIT_SECONDS_MAX = 25  # below the 30 s after which many proxies and browsers' libraries give up
+WAITERS_MAX = 500  # for each instance; further calls answer at once, so that they never crowd out a checkout
+WAIT_POLL_SECONDS = 0.25  # one batched read for all waiting calls, four times a second
+
+# --- batches: while one database call is under way, the next requests gather ----------------------------------------
+ACCEPT_BATCH_MAX = 200  # about 20 ms in the database; larger batches gain nothing and make the first one wait
+RESERVE_BATCH_MAX = 200
+READ_BATCH_MAX = 500
+PUBLISH_BATCH_MAX = 200  # Pub/Sub takes 1,000 messages or 10 MB in one call; 200 bodies of 64 KiB would be 12.8 MB …
+PUBLISH_BATCH_BYTES_MAX = 7 * 1024 * 1024  # … so the bytes are bounded as well (base64 and JSON stay below 10 MB)
+QUEUE_LENGTH_MAX = 5_000  # some seconds of work; whoever comes later is told to come again
+FLUSHES_MAX = 2  # two calls under way hide the round trip; an instance needs no more connections than that
+
+# --- time-outs, in seconds ---------------------------------------------------------------------------------------
+DATABASE_CONNECT_SECONDS = 3.0
+DATABASE_COMMAND_SECONDS = 10.0  # a batch takes milliseconds; ten seconds mean that the server is gone
+PUBLISH_SECONDS = 2.0  # a slower Pub/Sub counts as away: the row is durable, and reconcile publishes it
+HEALTH_SECONDS = 1.0
+DATABASE_POOL_MAX = 4  # two for each of the two batchers that write or read at the same time
+
+# --- caches ------------------------------------------------------------------------------------------------------
+FINAL_ORDERS_MAX = 10_000  # about 10 MB of orders whose state has no exit
+KEY_VERSIONS_MAX = 1_000  # drops whose key version an instance remembers; it never changes
+
+# --- answers -----------------------------------------------------------------------------------------------------
+POLL_AFTER_SECONDS = 1  # `Retry-After` of a 202
+RETRY_AFTER_SECONDS = 2  # of an overload or an outage
+NOT_OPEN_RETRY_SECONDS_MAX = 3_600  # of a drop that opens later, so that a moved opening is noticed
+
+# --- reconcile ---------------------------------------------------------------------------------------------------
+REPUBLISH_AFTER_SECONDS = 30  # a healthy queue needs less than one
+REPUBLISH_PAUSE_SECONDS_MAX = 3_600
+REPUBLISH_LIMIT = 5_000  # in one run, within the minute that a run has
+MESSAGE_TEXT_MAX = 100_000  # characters of a rejected message that are kept
+
+ORDERS_TOPIC = "orders"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What differs between deployments. Secrets are left out of the representation."""
+
+    database_url: str = field(repr=False)
+    project: str
+    pubsub_emulator_host: str | None
+    order_id_secrets: dict[int, bytes] = field(repr=False)
+    cors_origins: frozenset[str]
+    log_format: str
+
+
+class SettingsError(Exception):
+    """A setting is missing or can't be read; the message names it and says what it should hold."""
+
+
+def _secrets(text: str) -> dict[int, bytes]:
+    try:
+        secrets = {int(version): bytes.fromhex(value) for version, value in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SettingsError(
+            'MERCHDROP_ORDER_ID_SECRETS must be JSON such as {"1": "64 hexadecimal digits"}'
+        ) from error
+    if any(len(secret) < 32 for secret in secrets.values()):
+        raise SettingsError("each secret in MERCHDROP_ORDER_ID_SECRETS needs at least 32 bytes (64 hexadecimal digits)")
+    return secrets
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Read the environment, once a process.
+
+    Raises:
+        SettingsError: a required variable is missing or malformed.
+    """
+    env = os.environ
+    if not (database_url := env.get("MERCHDROP_DATABASE_URL", "")):
+        raise SettingsError("MERCHDROP_DATABASE_URL is not set (postgresql://user:password@host:port/database)")
+    return Settings(
+        database_url=database_url,
+        project=env.get("MERCHDROP_PROJECT", "merchdrop-local"),
+        pubsub_emulator_host=env.get("PUBSUB_EMULATOR_HOST") or None,
+        order_id_secrets=_secrets(env.get("MERCHDROP_ORDER_ID_SECRETS", "{}")),
+        cors_origins=frozenset(filter(None, (o.strip() for o in env.get("MERCHDROP_CORS_ORIGINS", "").split(",")))),
+        log_format=env.get("MERCHDROP_LOG_FORMAT") or ("text" if sys.stderr.isatty() else "json"),
+    )
