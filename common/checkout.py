@@ -42,7 +42,10 @@ class Checkout:
         self._database, self._publisher, self._secrets = database, publisher, secrets
         self._key_versions: dict[str, int] = {}
         self._accepts: Batcher[AcceptItem, AcceptVerdict] = Batcher(
-            self._accept_batch, batch_max=ACCEPT_BATCH_MAX, queue_max=QUEUE_LENGTH_MAX, flushes_max=FLUSHES_MAX
+            self._accept_batch,
+            batch_max=ACCEPT_BATCH_MAX,
+            queue_max=QUEUE_LENGTH_MAX,
+            flushes_max=FLUSHES_MAX,
         )
         self._versions: Batcher[str, int | None] = Batcher(
             self._read_versions, batch_max=READ_BATCH_MAX, queue_max=QUEUE_LENGTH_MAX, flushes_max=1
@@ -104,7 +107,12 @@ class Checkout:
             await self._publisher.publish(Message.of(message, attributes))
         except (PublishFailed, Overloaded) as error:
             # The row is durable: the answer is still 202, and reconcile publishes what stays accepted.
-            log(logging.WARNING, "an accepted order waits for reconcile", order_id=item["order_id"], cause=error)
+            log(
+                logging.WARNING,
+                "an accepted order waits for reconcile",
+                order_id=item["order_id"],
+                cause=error,
+            )
 
     async def _accept_batch(self, batch: Sequence[AcceptItem]) -> list[AcceptVerdict]:
         verdicts: list[AcceptVerdict] = await self._database.call("accept_orders", batch)
@@ -112,7 +120,8 @@ class Checkout:
 
     async def _read_versions(self, drop_ids: Sequence[str]) -> list[int | None]:
         rows = await self._database.query(
-            "SELECT drop_id, order_id_key_version FROM shown_drops WHERE drop_id = ANY ($1)", list(set(drop_ids))
+            "SELECT drop_id, order_id_key_version FROM shown_drops WHERE drop_id = ANY ($1)",
+            list(set(drop_ids)),
         )
         versions = {row["drop_id"]: row["order_id_key_version"] for row in rows}
         return [versions.get(drop_id) for drop_id in drop_ids]
@@ -151,7 +160,9 @@ def _refusal(request: CheckoutRequest, verdict: AcceptVerdict) -> Problem:
             return Problem("drop-closed", "The drop is over; new orders are not taken.")
         case "paused":
             return Problem(
-                "drop-paused", "The drop is paused; try again later.", headers=retry_after(RETRY_AFTER_SECONDS)
+                "drop-paused",
+                "The drop is paused; try again later.",
+                headers=retry_after(RETRY_AFTER_SECONDS),
             )
         case "unknown_sku":
             fields = {line.sku: f"items.{n}.sku" for n, line in enumerate(request.items)}
@@ -162,7 +173,9 @@ def _refusal(request: CheckoutRequest, verdict: AcceptVerdict) -> Problem:
             return Problem("invalid-request", "Correct the fields named in errors.", errors=errors)
         case "price_changed":
             return Problem(
-                "price-changed", "Show the buyer the new amount and ask again.", amount_minor=verdict["amount_minor"]
+                "price-changed",
+                "Show the buyer the new amount and ask again.",
+                amount_minor=verdict["amount_minor"],
             )
         case "sold_out":
             skus = verdict["sold_out_skus"]

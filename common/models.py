@@ -11,13 +11,9 @@ from common.settings import AMOUNT_MINOR_MAX, LINES_MAX, METADATA_ENTRIES_MAX, Q
 # No control characters (C0, DEL, C1), and pydantic itself refuses lone surrogates; line feeds have no place in a name or an address line.
 Text = Annotated[
     str,
-    StringConstraints(
-        min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"
-    ),
+    StringConstraints(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
 ]
-TextOrEmpty = Annotated[
-    str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
-]
+TextOrEmpty = Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 
 
 class _Request(BaseModel):

@@ -26,7 +26,7 @@ def derive_order_id(secret: bytes, drop_id: str, idempotency_key: str) -> UUID:
 def was_issued(order_id: UUID, secrets: Iterable[bytes]) -> bool:
     """Whether the id carries the tag of one of the secrets (a made-up id passes once in four thousand million)."""
     body, tag = order_id.bytes[:_BODY_BYTES], order_id.bytes[_BODY_BYTES:]
-    return any([hmac.compare_digest(tag, _tag(secret, body)) for secret in secrets])
+    return any(hmac.compare_digest(tag, _tag(secret, body)) for secret in secrets)
 
 
 def _tag(secret: bytes, body: bytes) -> bytes:

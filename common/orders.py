@@ -109,7 +109,7 @@ class Orders:
 
     async def _read_orders(self, order_ids: Sequence[str]) -> list[dict[str, Any] | None]:
         rows = await self._database.query(
-            f"SELECT {_ORDER_COLUMNS} FROM shown_orders WHERE order_id = ANY ($1::uuid[])",  # noqa: S608 (our own columns)
+            f"SELECT {_ORDER_COLUMNS} FROM shown_orders WHERE order_id = ANY ($1::uuid[])",
             list(set(order_ids)),
         )
         found = {str(row["order_id"]): _as_document(row) for row in rows}

@@ -40,9 +40,7 @@ def parse_idempotency_key(values: Sequence[str]) -> str:
         )
     key = _unquote(values[0]) if values[0].startswith('"') else values[0]
     if len(values) > 1 or key is None or not 1 <= len(key) <= TEXT_LENGTH_MAX or not _printable(key):
-        raise Problem(
-            "idempotency-key-invalid", f"Send one key of 1 to {TEXT_LENGTH_MAX} printable ASCII characters."
-        )
+        raise Problem("idempotency-key-invalid", f"Send one key of 1 to {TEXT_LENGTH_MAX} printable ASCII characters.")
     return key
 
 
@@ -51,7 +49,8 @@ def _printable(text: str) -> bool:
 
 
 def _unquote(text: str) -> str | None:
-    out, characters = [], iter(text[1:])
+    out: list[str] = []
+    characters = iter(text[1:])
     for character in characters:
         if character == '"':
             return "".join(out) if next(characters, None) is None else None
@@ -69,7 +68,10 @@ def parse_checkout(body: bytes) -> CheckoutRequest:
     """
     try:
         document = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_int=_parse_int
+            body.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_int=_parse_int,
         )
     except RecursionError:
         raise Problem("malformed-json", "The body is nested too deeply.") from None

@@ -84,7 +84,7 @@ class Publisher:
     async def close(self) -> None:
         """Close the connection."""
         if self._channel is not None:
-            await self._channel.close()
+            await self._channel.close(grace=None)
             self._channel = self._client = None
 
     async def _publish_batch(self, batch: Sequence[Message]) -> list[str]:
@@ -104,7 +104,10 @@ class Publisher:
             from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
             if self._emulator_host:
-                options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
+                options = [
+                    ("grpc.initial_reconnect_backoff_ms", 100),
+                    ("grpc.max_reconnect_backoff_ms", 1000),
+                ]
                 self._channel = grpc.aio.insecure_channel(self._emulator_host, options=options)
                 transport = PublisherGrpcAsyncIOTransport(channel=self._channel)
             else:

@@ -75,9 +75,7 @@ def _secrets(text: str) -> dict[int, bytes]:
     try:
         secrets = {int(version): bytes.fromhex(value) for version, value in json.loads(text).items()}
     except (ValueError, AttributeError, TypeError) as error:
-        raise SettingsError(
-            'MERCHDROP_ORDER_ID_SECRETS must be JSON such as {"1": "64 hexadecimal digits"}'
-        ) from error
+        raise SettingsError('MERCHDROP_ORDER_ID_SECRETS must be JSON such as {"1": "64 hexadecimal digits"}') from error
     if any(len(secret) < 32 for secret in secrets.values()):
         raise SettingsError("each secret in MERCHDROP_ORDER_ID_SECRETS needs at least 32 bytes (64 hexadecimal digits)")
     return secrets

@@ -5,7 +5,16 @@ from migrations.script import apply, statements
 revision = "0001"
 down_revision = None
 
-TABLES = ("rejected_messages", "events", "ledger", "customer_limits", "order_lines", "orders", "items", "drops")
+TABLES = (
+    "rejected_messages",
+    "events",
+    "ledger",
+    "customer_limits",
+    "order_lines",
+    "orders",
+    "items",
+    "drops",
+)
 FUNCTIONS = (
     "accept_orders",
     "write_decisions",

@@ -1,0 +1,113 @@
+"""HTTP around the use cases: read a bounded body, route, answer with JSON or a problem, say who may call (CORS)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from common.batching import BadItem, Overloaded
+from common.checkout import overloaded, unavailable
+from common.database import DatabaseUnavailable
+from common.logs import log, trace_context
+from common.parsing import too_large
+from common.problems import Problem
+from common.settings import BODY_BYTES_MAX, settings
+
+Handler = Callable[..., Awaitable[Response]]
+Route = tuple[str, str, Handler]
+
+_CORS_MAX_AGE_SECONDS = "600"
+
+
+def json_response(
+    document: Any,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    media_type: str = "application/json",
+) -> Response:
+    """A JSON answer that no cache keeps, unless its headers say otherwise."""
+    body = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+    return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, media_type)
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, refused as soon as it is over the limit.
+
+    Raises:
+        Problem: `too-large`.
+    """
+    if int(request.headers.get("content-length", "0")) > BODY_BYTES_MAX:
+        raise too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise too_large()
+    return bytes(body)
+
+
+class Router:
+    """Sends a request to the handler of its method and path; path parameters stand in braces."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._routes: dict[str, tuple[re.Pattern[str], dict[str, Handler]]] = {}
+        for method, path, handler in routes:
+            pattern = re.compile(re.sub(r"\{\w+\}", "([^/]+)", path))
+            self._routes.setdefault(path, (pattern, {}))[1][method] = handler
+
+    async def answer(self, request: Request) -> Response:
+        """The handler's answer, or the problem that it raised; never raises."""
+        trace_context.set(request.headers.get("traceparent", ""))
+        try:
+            response = await self._dispatch(request)
+        except Problem as problem:
+            response = _problem_response(problem)
+        except Overloaded:
+            response = _problem_response(overloaded())
+        except (DatabaseUnavailable, BadItem) as error:
+            log(logging.ERROR, "the database does not answer", cause=error)
+            response = _problem_response(unavailable())
+        _allow_origin(request, response)
+        return response
+
+    async def _dispatch(self, request: Request) -> Response:
+        for pattern, handlers in self._routes.values():
+            if match := pattern.fullmatch(request.url.path):
+                return await self._call(request, handlers, match.groups())
+        raise Problem("not-found", "See GET /v1/openapi.json for the paths that there are.")
+
+    async def _call(self, request: Request, handlers: dict[str, Handler], parameters: tuple[str, ...]) -> Response:
+        allowed = ", ".join(sorted({*handlers, "OPTIONS", *(["HEAD"] if "GET" in handlers else [])}))
+        if request.method == "OPTIONS":
+            return Response(None, 204, {"Allow": allowed, **_preflight(request, allowed)})
+        handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise Problem("method-not-allowed", f"Use one of: {allowed}.", headers={"Allow": allowed})
+        return await handler(request, *parameters)
+
+
+def _problem_response(problem: Problem) -> Response:
+    return json_response(problem.body(), problem.status, problem.headers, "application/problem+json")
+
+
+def _allow_origin(request: Request, response: Response) -> None:
+    response.headers["Vary"] = "Origin"
+    if (origin := request.headers.get("origin", "")) in settings().cors_origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After, Idempotency-Replayed"
+
+
+def _preflight(request: Request, allowed: str) -> dict[str, str]:
+    if request.headers.get("origin", "") not in settings().cors_origins:
+        return {}
+    return {
+        "Access-Control-Allow-Methods": allowed,
+        "Access-Control-Allow-Headers": "Content-Type, Idempotency-Key, traceparent",
+        "Access-Control-Max-Age": _CORS_MAX_AGE_SECONDS,
+    }
