@@ -28,9 +28,7 @@ _data_dir = click.option(
 
 
 @click.command()
-@click.option(
-    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Checkout's port."
-)
+@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Checkout's port.")
 @_data_dir
 @click.option(
     "--pubsub",
@@ -39,9 +37,7 @@ _data_dir = click.option(
     show_default=True,
     help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator).",
 )
-@click.option(
-    "--pubsub-faults", metavar="FAULTS", help="Faults for the embedded queue to make; see local/pubsub.py."
-)
+@click.option("--pubsub-faults", metavar="FAULTS", help="Faults for the embedded queue to make; see local/pubsub.py.")
 @click.option(
     "--instances",
     type=click.IntRange(1, INSTANCES_MAX),
@@ -49,12 +45,8 @@ _data_dir = click.option(
     show_default=True,
     help="Worker processes of each function.",
 )
-@click.option(
-    "--sample-drop/--no-sample-drop", default=True, show_default=True, help="Put a sample drop on sale."
-)
-def up(
-    port: int, data_dir: Path, pubsub: str, pubsub_faults: str | None, instances: int, sample_drop: bool
-) -> None:
+@click.option("--sample-drop/--no-sample-drop", default=True, show_default=True, help="Put a sample drop on sale.")
+def up(port: int, data_dir: Path, pubsub: str, pubsub_faults: str | None, instances: int, sample_drop: bool) -> None:
     """Run the whole engine on this machine, until Ctrl-C."""
     from local.supervisor import Options, run
     from local.terminal import Terminal
@@ -115,7 +107,5 @@ def _wait(directory: DataDir, name: str, state: str, seconds: float) -> None:
         if not directory.is_locked():
             raise click.ClickException("the engine was stopped meanwhile")
         if time.monotonic() > deadline:
-            raise click.ClickException(
-                f"{name} is not {state} after {seconds:.0f} s; the engine's output says why"
-            )
+            raise click.ClickException(f"{name} is not {state} after {seconds:.0f} s; the engine's output says why")
         time.sleep(POLL_SECONDS)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from common.settings import AMOUNT_MINOR_MAX, LINES_MAX, METADATA_ENTRIES_MAX, QUANTITY_MAX, TEXT_LENGTH_MAX
 
-# No control characters (C0, DEL, C1), and pydantic itself refuses lone surrogates; line feeds have no place in a name or an address line.
+# No control characters (C0, DEL, C1): line feeds have no place in a name. pydantic itself refuses lone surrogates.
 Text = Annotated[
     str,
     StringConstraints(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),

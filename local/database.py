@@ -29,6 +29,11 @@ SAMPLE_DROP = {
         {"sku": "TEE-L", "title": "Tee, large", "unit_price_minor": 0, "stock": 200},
     ],
 }
+SAMPLE_ORDER = {
+    "drop_id": "tee-drop",
+    "customer": {"id": "c-1"},
+    "items": [{"sku": "TEE-M", "quantity": 1}],
+}
 
 
 async def create_database(server_url: str) -> None:
@@ -39,7 +44,7 @@ async def create_database(server_url: str) -> None:
 
 
 async def migrate(database_url: str, logins: dict[str, str]) -> None:
-    """Bring the schema up to date, and let each function (by name: its password) log in with its own rights only."""
+    """Bring the schema up to date, and give each function (its name: its password) a login with its own rights."""
     await asyncio.to_thread(upgrade, database_url)
     async with _connected(database_url) as connection:
         for function, password in logins.items():
@@ -60,9 +65,7 @@ async def create_sample_drop(database_url: str) -> None:
 async def _create_login(connection: asyncpg.Connection[Any], login: str, password: str, group: str) -> None:
     # A role can't be a parameter of a statement; PostgreSQL itself quotes the names.
     if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", login):
-        await connection.execute(
-            await connection.fetchval("SELECT format('CREATE ROLE %I', $1::text)", login)
-        )
+        await connection.execute(await connection.fetchval("SELECT format('CREATE ROLE %I', $1::text)", login))
     set_login = "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
     await connection.execute(await connection.fetchval(set_login, login, password))
     grant = "SELECT format('GRANT %I TO %I', $1::text, $2::text)"

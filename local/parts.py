@@ -54,7 +54,7 @@ class Part:
     leader: psutil.Process | None = None
 
     async def keep(self) -> None:
-        """Keep it running until cancelled, whatever kills it; down only as long as somebody wishes it down."""
+        """Keep it running until cancelled, whatever kills it; down only while somebody wishes it down."""
         pause = 0.0
         while True:
             if self.is_stopped():
@@ -96,23 +96,19 @@ class Part:
         return was_ready
 
     async def _become_ready(self) -> None:
-        while not await self.is_ready():
+        while not await self.is_ready():  # noqa: ASYNC110 - another process gets ready, and tells nobody
             await asyncio.sleep(READY_POLL_SECONDS)
         while True:
             try:
                 await self.after_start()
-            except (
-                Exception
-            ) as error:  # whatever it was, it has to be tried again: the part is useless without
-                self.report(
-                    f"{self.name} is up, but what follows its start failed, and is tried again: {error}"
-                )
+            except Exception as error:  # whatever it was, it has to be tried again: the part is useless without
+                self.report(f"{self.name} is up, but what follows its start failed, and is tried again: {error}")
                 await asyncio.sleep(1)
             else:
                 return self._set("running")
 
     async def _end(self, process: asyncio.subprocess.Process, exited: asyncio.Task[int]) -> None:
-        """Ask the leader to go if it is still there, then end whoever is left: a worker can outlive its leader."""
+        """Ask the leader to go if it is still there, then end whoever is left: workers outlive a killed leader."""
         if not exited.done():
             with suppress(ProcessLookupError):
                 process.send_signal(self.stop_signal)
@@ -135,7 +131,7 @@ class Part:
 
 
 def end_leftovers(record: dict[str, Any]) -> bool:
-    """End a part that its supervisor left behind, if it is still that one; a number may mean another process now."""
+    """End a part that its supervisor left behind, unless its number means another process by now."""
     if "pid" not in record or record["created"] < psutil.boot_time():
         return False
     with suppress(psutil.NoSuchProcess):

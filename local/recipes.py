@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "merchdrop-local"
 FUNCTIONS = ("checkout", "process_order", "reconcile")
 PROBE_SECONDS = 2.0
-# Read by functions-framework itself; one left over in somebody's shell would change how the functions are served.
+# Read by functions-framework itself; one left in somebody's shell would change how the functions are served.
 FRAMEWORK_VARIABLES = (
     "DEBUG",
     "FUNCTION_SIGNATURE_TYPE",
@@ -92,12 +92,10 @@ class Recipes:
         async def after_start() -> None:
             await asyncio.to_thread(ensure_topology, self.pubsub_host, PROJECT, self.url("process_order"))
 
-        return self._part(
-            "pubsub", command, is_ready=lambda: _listens(self.ports["pubsub"]), after_start=after_start
-        )
+        return self._part("pubsub", command, is_ready=lambda: _listens(self.ports["pubsub"]), after_start=after_start)
 
     def function_part(self, name: str) -> Part:
-        """A function under functions-framework, exactly as deployed; a part of settings and rights of its own."""
+        """A function under functions-framework, exactly as deployed, with the rights of its own login."""
         # gunicorn puts a control socket there; without a directory of its own it would take the user's.
         sockets = self.data_dir.path / "run" / name
         sockets.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def assign(names: list[str], workers: list[int], before: dict[str, int]) -> dict
 
 
 def _children() -> dict[int, list[int]]:
-    """The processes below this one, by their parent: one look at the process table, however many parts there are."""
+    """The processes below this one, by their parent: one look at the process table for all parts."""
     children = defaultdict(list)
     for process in psutil.Process().children(recursive=True):
         try:

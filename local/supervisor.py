@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from local.data_dir import DataDir
-from local.database import DATABASE, create_database, create_sample_drop, migrate
+from local.database import DATABASE, SAMPLE_ORDER, create_database, create_sample_drop, migrate
 from local.machine import LocalError, kill, port_is_free, processes_in
 from local.parts import POLL_SECONDS, Part, Repeat, end_leftovers
 from local.postgres import OWNER, Postgres
@@ -124,9 +125,7 @@ class Engine:
                     await asyncio.sleep(HEALTH_POLL_SECONDS)
         except TimeoutError:
             late = ", ".join(part.name for part in parts if part.state != "running")
-            raise LocalError(
-                f"{late} did not come up within {READY_SECONDS:.0f} s; its output says why"
-            ) from None
+            raise LocalError(f"{late} did not come up within {READY_SECONDS:.0f} s; its output says why") from None
 
     def _check(self) -> None:
         """Fail with the error of a part that can't even be started."""
@@ -168,9 +167,7 @@ class Engine:
             data_dir=self._data_dir,
             terminal=self._terminal,
             changed=self._changed,
-            postgres=Postgres(
-                self._data_dir.postgres, ports["postgres"], self._data_dir.secret("postgres", 16)
-            ),
+            postgres=Postgres(self._data_dir.postgres, ports["postgres"], self._data_dir.secret("postgres", 16)),
             ports=ports,
             instances=self._options.instances,
             pubsub=self._options.pubsub,
@@ -217,18 +214,21 @@ class Engine:
             return await answer.json(content_type=None)
 
     def _announce(self) -> None:
+        """Tell people where everything is, and last of all, on one line, that it is ready."""
         url = self._recipes.url("checkout")
         lines = [
             "",
-            f"  API          {url}/v1/openapi.json",
-            f"  sample drop  {url}/v1/drops/tee-drop" if self._options.sample_drop else "",
-            f"  database     {self._recipes.postgres.url(DATABASE)}",
-            f"  all of it    {self._data_dir.path / 'stack.json'}",
-            "",
-            "  Buy a shirt:",
-            f"    curl -i {url}/v1/checkout -H 'Content-Type: application/json' -H 'Idempotency-Key: my-first-order' \\",
-            """      -d '{"drop_id": "tee-drop", "customer": {"id": "c-1"}, "items": [{"sku": "TEE-M", "quantity": 1}]}'""",
-            "",
-            f"ready: {url} (Ctrl-C stops everything)",
+            f"  API         {url}/v1/openapi.json",
+            f"  database    {self._recipes.postgres.url(DATABASE)}",
+            f"  all of it   {self._data_dir.path / 'stack.json'}",
         ]
-        self._terminal.say("\n".join(lines))
+        if self._options.sample_drop:
+            lines += [
+                f"  on sale     {url}/v1/drops/{SAMPLE_ORDER['drop_id']}",
+                "",
+                "  Order a shirt:",
+                f"    curl -i {url}/v1/checkout \\",
+                "      -H 'Content-Type: application/json' -H 'Idempotency-Key: my-first-order' \\",
+                f"      -d '{json.dumps(SAMPLE_ORDER)}'",
+            ]
+        self._terminal.say("\n".join([*lines, "", f"ready: {url} (Ctrl-C stops everything)"]))

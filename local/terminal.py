@@ -1,8 +1,8 @@
 """What the parts say, on one terminal, line by line.
 
 Nobody may be reading: a part must never wait for a full pipe to drain, and the supervisor even less. So every
-part's output is always read, and a writer of its own prints as fast as the reader takes it; what the queue can't
-hold is dropped, and counted.
+part's output is always read, and a thread of its own prints as fast as the reader takes it; what the queue
+can't hold is dropped, and counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FLUSH_SECONDS = 1.0
 
 
 class Terminal:
-    """One writer for all. In `text` format lines carry their part's name, in `json` they stay JSON records."""
+    """One writer for all parts: readable lines in the `text` format, records in the `json` format."""
 
     def __init__(self, log_format: str, descriptor: int | None = None) -> None:
         self.log_format = log_format
@@ -33,10 +33,8 @@ class Terminal:
     def pipe(self, name: str) -> int:
         """A descriptor to be a part's output, for all its lives; a thread hands its lines on."""
         reading, writing = os.pipe()
-        source = open(reading, encoding="utf-8", errors="replace")
-        threading.Thread(
-            target=self._forward, args=(name, source), name=f"output of {name}", daemon=True
-        ).start()
+        source = os.fdopen(reading, encoding="utf-8", errors="replace")
+        threading.Thread(target=self._forward, args=(name, source), name=f"output of {name}", daemon=True).start()
         return writing
 
     def say(self, text: str) -> None:
@@ -50,8 +48,8 @@ class Terminal:
         """Print a line of a part, or about it."""
         if self.log_format == "text":
             self.say(f"{name:<15} | {text}")
-        elif text.startswith("{"):
-            self.say(text)
+        elif text.startswith('{"'):
+            self.say(f'{{"part": "{name}", {text[1:]}')
         else:
             self.say(json.dumps({"severity": "INFO", "part": name, "message": text}, ensure_ascii=False))
 

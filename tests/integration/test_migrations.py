@@ -1,0 +1,82 @@
+"""Migrations go up and down; roles may do what they need, and nobody may touch stock."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from common import contracts
+from migrations.run import downgrade, upgrade
+from tests.conftest import Engine, order
+
+FUNCTIONS = {
+    "accept_orders": {"merchdrop_checkout"},
+    "release_orders": {"merchdrop_checkout"},
+    "reserve_orders": {"merchdrop_process_order"},
+    "reject_messages": {"merchdrop_process_order"},
+    "claim_waiting_orders": {"merchdrop_reconcile"},
+    "create_drop": {"merchdrop_operator"},
+    "set_drop_state": {"merchdrop_operator"},
+    "restock_item": {"merchdrop_operator"},
+    "write_decisions": set(),
+}
+
+
+async def test_down_leaves_nothing_and_up_brings_it_back(engine: Engine) -> None:
+    await asyncio.to_thread(downgrade, engine.url, "base")
+    left = await engine.connection.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic%'"
+    )
+    assert left == []
+    await asyncio.to_thread(upgrade, engine.url)
+    await engine.create_drop()
+
+
+async def test_each_role_may_call_its_own_functions_only(engine: Engine) -> None:
+    roles = set().union(*FUNCTIONS.values())
+    rows = await engine.connection.fetch(
+        "SELECT proname, rolname FROM pg_proc, pg_roles WHERE pronamespace = 'public'::regnamespace"
+        " AND rolname = ANY ($1) AND has_function_privilege(pg_roles.oid, pg_proc.oid, 'EXECUTE')",
+        list(roles),
+    )
+    granted: dict[str, set[str]] = {name: set() for name in FUNCTIONS}
+    for row in rows:
+        granted[row["proname"]].add(row["rolname"])
+    assert granted == FUNCTIONS
+
+
+@pytest.mark.parametrize("role", sorted(set().union(*FUNCTIONS.values())))
+async def test_no_role_may_write_a_table(engine: Engine, role: str) -> None:
+    await engine.create_drop()
+    await engine.connection.execute(f"SET ROLE {role}")
+    for statement in ("UPDATE items SET sold = 0", "DELETE FROM orders", "SELECT request FROM orders"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await engine.connection.execute(statement)
+
+
+async def test_every_sql_function_is_sealed_and_takes_and_returns_json(engine: Engine) -> None:
+    rows = await engine.connection.fetch(
+        "SELECT proname, prosecdef, proconfig, proargtypes::regtype[]::text[] AS takes,"
+        " prorettype::regtype::text AS gives FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    )
+    assert {row["proname"] for row in rows} == set(FUNCTIONS)
+    for row in rows:
+        assert row["prosecdef"], row["proname"]
+        assert row["proconfig"] == ["search_path=public, pg_temp"], row["proname"]
+        if row["proname"] != "write_decisions":
+            assert (row["takes"], row["gives"]) == (["jsonb"], "jsonb"), row["proname"]
+
+
+async def test_what_the_functions_return_has_the_fields_of_its_counterpart(engine: Engine) -> None:
+    await engine.create_drop(items={"M": 9})
+    verdicts = await engine.accept(order("a"), order("b", {"NONE": 1}))
+    fields = set(contracts.AcceptVerdict.__annotations__)
+    assert all(set(verdict) - {"drop_id"} <= fields for verdict in verdicts)
+    assert {"outcome", "order_id"} <= set(verdicts[0])
+    bounds = {"limit": 9, "after_seconds": 0, "pause_seconds_max": 9}
+    message = (await engine.call("claim_waiting_orders", bounds))[0]
+    assert set(message) == set(contracts.OrderMessage.__annotations__)
+    outcome = (await engine.call("reserve_orders", [{"order_id": order("a")["order_id"]}]))[0]
+    assert set(outcome) == set(contracts.OrderOutcome.__annotations__)
