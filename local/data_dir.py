@@ -31,7 +31,7 @@ class DataDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only engine on this directory; the lock ends with the process, however it ends."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

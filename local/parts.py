@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,10 +15,12 @@ from local.machine import group_members, kill
 
 POLL_SECONDS = 0.2  # how soon a wish, or another worker, is noticed
 READY_POLL_SECONDS = 0.05
-STOP_SECONDS = 6.0  # for a graceful end; two layers of parts then end within 12 seconds
+STOP_SECONDS = 5.0  # for a graceful end; the two layers of parts then end within ten seconds
 # A part that dies after it was ready is started at once; one that dies before that, ever more slowly.
 SHORTEST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
+# A process's creation time is reckoned from the machine's clock, which is set right by a bit now and then.
+CLOCK_SECONDS = 10.0
 
 
 async def _nothing() -> None:
@@ -52,47 +52,58 @@ class Part:
 
     state: str = "stopped"
     leader: psutil.Process | None = None
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep(self) -> None:
-        """Keep it running until cancelled, whatever kills it; down only while somebody wishes it down."""
+        """Keep it running until it is closed, whatever kills it; down only while somebody wishes it down."""
         pause = 0.0
-        while True:
+        while not self.closing.is_set():
             if self.is_stopped():
                 self._set("stopped")
-                await asyncio.sleep(POLL_SECONDS)
+                await self._wait(POLL_SECONDS)
                 continue
             self._set("starting")
             was_ready = await self._live()
-            if self.is_stopped():
+            if self.closing.is_set() or self.is_stopped():
                 continue
             pause = 0.0 if was_ready else min(max(2 * pause, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
             self.report(f"{self.name} is down; starting it again{f' in {pause:.1f} s' if pause else ''}")
-            await asyncio.sleep(pause)
+            await self._wait(pause)
+
+    def close(self) -> None:
+        """Let `keep` end it for good. (Cancelling `keep` could leave a process behind.)"""
+        self.closing.set()
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), seconds)
 
     async def _live(self) -> bool:
         """One life, from start to the last process's end; whether it ever was ready."""
         self.prepare()
-        process = await asyncio.create_subprocess_exec(
-            *self.command,
-            env=self.environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=self.output,
-            stderr=self.output,
-            **self.options,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.command,
+                env=self.environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=self.output,
+                stderr=self.output,
+                **self.options,
+            )
+        except OSError as error:  # such as too many processes, for now
+            self.report(f"{self.name} can't be started: {error}")
+            return False
         exited = asyncio.create_task(process.wait())
         becoming_ready = asyncio.create_task(self._become_ready())
-        try:
-            with suppress(psutil.NoSuchProcess):
-                self.leader = psutil.Process(process.pid)
-                self.changed()
-            while not exited.done() and not self.is_stopped():
-                await asyncio.wait({exited}, timeout=POLL_SECONDS)
-        finally:
-            becoming_ready.cancel()
-            was_ready = self.state == "running"
-            self.state = "starting"
-            await self._end(process, exited)
+        with suppress(psutil.NoSuchProcess):
+            self.leader = psutil.Process(process.pid)
+            self.changed()
+        while not (exited.done() or self.is_stopped() or self.closing.is_set()):
+            await asyncio.wait({exited}, timeout=POLL_SECONDS)
+        becoming_ready.cancel()
+        was_ready = self.state == "running"
+        self.state = "starting"
+        await self._end(process, exited)
         return was_ready
 
     async def _become_ready(self) -> None:
@@ -132,42 +143,11 @@ class Part:
 
 def end_leftovers(record: dict[str, Any]) -> bool:
     """End a part that its supervisor left behind, unless its number means another process by now."""
-    if "pid" not in record or record["created"] < psutil.boot_time():
+    if "pid" not in record or record["created"] < psutil.boot_time() - CLOCK_SECONDS:
         return False
     with suppress(psutil.NoSuchProcess):
-        if psutil.Process(record["pid"]).create_time() != record["created"]:
+        if abs(psutil.Process(record["pid"]).create_time() - record["created"]) > CLOCK_SECONDS:
             return False
-    members = [member for member in group_members(record["pid"]) if member.pid != os.getpid()]
+    members = group_members(record["pid"])
     kill(members)
     return bool(members)
-
-
-@dataclass
-class Repeat:
-    """Something the supervisor does itself, again and again; it can be stopped and started like a part."""
-
-    name: str
-    action: Callable[[], Awaitable[None]]
-    every_seconds: float
-    is_stopped: Callable[[], bool]
-    report: Callable[[str], None]
-    changed: Callable[[], None]
-    state: str = "stopped"
-
-    async def keep(self) -> None:
-        """Act, then wait for the rest of the interval, until cancelled."""
-        due = time.monotonic()
-        while True:
-            if (state := "stopped" if self.is_stopped() else "running") != self.state:
-                self.state = state
-                self.changed()
-            if self.state == "running" and time.monotonic() >= due:
-                due = time.monotonic() + self.every_seconds
-                try:
-                    await self.action()
-                except Exception as error:  # the next one is due in any case
-                    self.report(f"{self.name}: {type(error).__name__}: {error}")
-            await asyncio.sleep(POLL_SECONDS)
-
-    def record(self) -> dict[str, Any]:
-        return {"state": self.state}

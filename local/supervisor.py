@@ -8,22 +8,22 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 from local.data_dir import DataDir
 from local.database import DATABASE, SAMPLE_ORDER, create_database, create_sample_drop, migrate
 from local.machine import LocalError, kill, port_is_free, processes_in
-from local.parts import POLL_SECONDS, Part, Repeat, end_leftovers
+from local.parts import POLL_SECONDS, Part, end_leftovers
 from local.postgres import OWNER, Postgres
 from local.recipes import FUNCTIONS, Recipes
+from local.scheduler import Scheduler
 from local.stack import Stack
 from local.terminal import Terminal
 
 # Python, gRPC and PostgreSQL start within seconds; a crowded machine may need ten times that.
 READY_SECONDS = 90.0
-RECONCILE_EVERY_SECONDS = 60.0
-RECONCILE_SECONDS = 55.0  # less than the interval, so that two runs never overlap
 HEALTH_SECONDS = 3.0
 HEALTH_POLL_SECONDS = 0.1
 
@@ -56,16 +56,13 @@ async def run(options: Options, terminal: Terminal) -> None:
         stopping = asyncio.create_task(asked_to_stop.wait())
         try:
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
         finally:
-            stopping.cancel()
+            for task in (running, stopping):
+                task.cancel()
+            await asyncio.gather(running, stopping, return_exceptions=True)
             await engine.stop()
-            data_dir.forget_stack()
-        if running.done():
-            running.result()
-        else:
-            running.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await running
 
 
 class Engine:
@@ -75,8 +72,9 @@ class Engine:
         self._options = options
         self._data_dir = data_dir
         self._terminal = terminal
-        self._parts: list[Part | Repeat] = []
+        self._parts: list[Part | Scheduler] = []
         self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._recorded: dict[str, dict[str, Any]] = {}
         self._end_leftovers()
         if not port_is_free(options.port):
             raise LocalError(f"port {options.port} is taken by another program; choose another with --port")
@@ -108,13 +106,14 @@ class Engine:
         self._terminal.report("engine", "stopping")
         layers = [("scheduler", *FUNCTIONS), ("pubsub", "postgres")]
         for layer in layers:
-            keepers = [self._keepers[name] for name in layer if name in self._keepers]
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
-        self._write_record()
+            parts = [part for part in self._parts if part.name in layer]
+            for part in parts:
+                part.close()
+            await asyncio.gather(*(self._keepers[part.name] for part in parts), return_exceptions=True)
+        self._data_dir.write_record({})
+        self._data_dir.forget_stack()
 
-    async def _start(self, *parts: Part | Repeat) -> None:
+    async def _start(self, *parts: Part | Scheduler) -> None:
         for part in parts:
             self._parts.append(part)
             self._keepers[part.name] = asyncio.create_task(part.keep(), name=part.name)
@@ -146,8 +145,9 @@ class Engine:
 
     def _write_record(self) -> None:
         record = {part.name: part.record() for part in self._parts}
-        if record != self._data_dir.record():
+        if record != self._recorded:
             self._data_dir.write_record(record)
+            self._recorded = record
 
     def _end_leftovers(self) -> None:
         """End what an engine that was killed left running, and forget what was wished of it."""
@@ -174,21 +174,9 @@ class Engine:
             pubsub_faults=self._options.pubsub_faults,
         )
 
-    def _scheduler(self) -> Repeat:
-        """Cloud Scheduler's place: call reconcile once a minute."""
-
-        async def reconcile() -> None:
-            timeout = aiohttp.ClientTimeout(total=RECONCILE_SECONDS)
-            async with (
-                aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-                session.post(self._recipes.url("reconcile")),
-            ):
-                return
-
-        return Repeat(
-            "scheduler",
-            reconcile,
-            RECONCILE_EVERY_SECONDS,
+    def _scheduler(self) -> Scheduler:
+        return Scheduler(
+            self._recipes.url("reconcile"),
             is_stopped=lambda: self._data_dir.is_stopped("scheduler"),
             report=lambda text: self._terminal.report("engine", text),
             changed=self._changed,
