@@ -37,7 +37,7 @@ _data_dir = click.option(
     show_default=True,
     help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator).",
 )
-@click.option("--pubsub-faults", metavar="FAULTS", help="Faults for the embedded queue to make; see local/pubsub.py.")
+@click.option("--pubsub-faults", metavar="FAULTS", help="What goes wrong in the embedded queue: duplicate=0.3,delay=2.")
 @click.option(
     "--instances",
     type=click.IntRange(1, INSTANCES_MAX),
@@ -48,11 +48,16 @@ _data_dir = click.option(
 @click.option("--sample-drop/--no-sample-drop", default=True, show_default=True, help="Put a sample drop on sale.")
 def up(port: int, data_dir: Path, pubsub: str, pubsub_faults: str | None, instances: int, sample_drop: bool) -> None:
     """Run the whole engine on this machine, until Ctrl-C."""
+    from local.pubsub_delivery import Faults
     from local.supervisor import Options, run
     from local.terminal import Terminal
 
     if pubsub_faults and pubsub != "embedded":
         raise click.UsageError("--pubsub-faults needs --pubsub embedded: Google's emulator makes none")
+    try:
+        Faults.parse(pubsub_faults or "")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--pubsub-faults") from error
     terminal = Terminal(os.environ.get("MERCHDROP_LOG_FORMAT") or ("text" if sys.stdout.isatty() else "json"))
     options = Options(port, data_dir, pubsub, pubsub_faults, instances, sample_drop)
     try:

@@ -31,7 +31,8 @@ class DataDir:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only engine on this directory; the lock ends with the process, however it ends."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # As root, PostgreSQL runs as somebody else, who has to pass through (not to read).
+        self.path.mkdir(mode=0o700 if os.geteuid() else 0o711, parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

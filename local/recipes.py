@@ -15,9 +15,10 @@ from typing import Any
 
 import aiohttp
 
+from local import google_pubsub
 from local.data_dir import DataDir
 from local.database import DATABASE, login_of
-from local.machine import HOST, processes_in
+from local.machine import HOST, LocalError, processes_in
 from local.parts import Part
 from local.postgres import Postgres
 from local.terminal import Terminal
@@ -81,9 +82,10 @@ class Recipes:
     def pubsub_part(self) -> Part:
         """The queue; each new life gets its topics and subscriptions before it counts as ready."""
         if self.pubsub == "google":
-            from local.google_pubsub import command as google_command
-
-            command = google_command(self.ports["pubsub"])
+            try:
+                command = google_pubsub.command(self.ports["pubsub"])
+            except google_pubsub.EmulatorMissing as error:
+                raise LocalError(str(error)) from error
         else:
             command = [sys.executable, "-m", "local.pubsub", "--port", str(self.ports["pubsub"])]
             command += ["--journal", str(self.data_dir.pubsub_journal)]
@@ -156,11 +158,11 @@ async def _listens(port: int) -> bool:
 
 
 async def _answers(url: str) -> bool:
-    """Whether somebody serves there; what is answered doesn't matter (a GET is no order to do anything)."""
+    """Whether a worker serves there: it answers this path itself (with 404), and leaves the function alone."""
     with suppress(aiohttp.ClientError, TimeoutError):
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)) as session,
-            session.get(f"{url}/v1/health"),
+            session.get(f"{url}/robots.txt"),
         ):
             return True
     return False

@@ -1,0 +1,5 @@
+"""`python -m cli` is `merchdrop`."""
+
+from cli.main import main
+
+main()
