@@ -1,0 +1,62 @@
+"""Serve a function as it is deployed: the real functions-framework command, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30
+SECRETS = '{"1": "' + "5a" * 32 + '"}'
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def serve(function: str, database_url: str, **environment: str) -> Iterator[str]:
+    """Run functions/FUNCTION against a database; yields its URL."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", function]
+    command += ["--source", str(ROOT / "functions" / function / "main.py"), "--port", str(port)]
+    variables = {
+        "HOST": "127.0.0.1",
+        "PYTHONPATH": str(ROOT),
+        "MERCHDROP_DATABASE_URL": database_url,
+        "MERCHDROP_ORDER_ID_SECRETS": SECRETS,
+        "PUBSUB_EMULATOR_HOST": "127.0.0.1:1",  # nobody listens there, unless a test says who does
+        **environment,
+    }
+    with subprocess.Popen(command, env={**os.environ, **variables}, start_new_session=True) as process:
+        try:
+            _wait_until_answered(f"http://127.0.0.1:{port}/robots.txt")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_until_answered(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5)
+        except urllib.error.HTTPError as answer:
+            answer.close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
