@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cli.output import print_json
 from local.data_dir import DataDir
 from local.machine import LocalError
 
@@ -25,6 +26,7 @@ _data_dir = click.option(
     show_default=True,
     help="Where the engine keeps everything.",
 )
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 @click.command()
@@ -76,23 +78,25 @@ def local() -> None:
 @local.command()
 @click.argument("name")
 @_data_dir
-def stop(name: str, data_dir: Path) -> None:
+@_json
+def stop(name: str, data_dir: Path, as_json: bool) -> None:
     """Take the part NAME down, and keep it down until `local start NAME`."""
     directory = _running(data_dir, name)
     directory.stop(name)
     _wait(directory, name, "stopped", STOP_SECONDS)
-    click.echo(f"{name} is down")
+    _report(name, "stopped", as_json)
 
 
 @local.command()
 @click.argument("name")
 @_data_dir
-def start(name: str, data_dir: Path) -> None:
+@_json
+def start(name: str, data_dir: Path, as_json: bool) -> None:
     """Start the part NAME again, and wait until it serves."""
     directory = _running(data_dir, name)
     directory.start(name)
     _wait(directory, name, "running", START_SECONDS)
-    click.echo(f"{name} is up")
+    _report(name, "running", as_json)
 
 
 def _running(data_dir: Path, name: str) -> DataDir:
@@ -104,6 +108,13 @@ def _running(data_dir: Path, name: str) -> DataDir:
     if name not in names:
         raise click.ClickException(f"there is no part {name}; the parts are {', '.join(names)}")
     return directory
+
+
+def _report(name: str, state: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"name": name, "state": state})
+    else:
+        click.echo(f"{name} is {state}")
 
 
 def _wait(directory: DataDir, name: str, state: str, seconds: float) -> None:

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from common.settings import AMOUNT_MINOR_MAX, LINES_MAX, METADATA_ENTRIES_MAX, QUANTITY_MAX, TEXT_LENGTH_MAX
 
 # No control characters (C0, DEL, C1): line feeds have no place in a name. pydantic itself refuses lone surrogates.
+_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 Text = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
+    StringConstraints(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=_PATTERN),
 ]
-TextOrEmpty = Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+TextOrEmpty = Annotated[str, StringConstraints(max_length=TEXT_LENGTH_MAX, pattern=_PATTERN)]
+
+
+FlatMap = Annotated[
+    dict[Text, TextOrEmpty],
+    Field(max_length=METADATA_ENTRIES_MAX),
+    # pydantic would write the names' pattern as one of several that a name may match; here it is a must
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": METADATA_ENTRIES_MAX,
+            "propertyNames": {"minLength": 1, "maxLength": TEXT_LENGTH_MAX, "pattern": _PATTERN},
+            "additionalProperties": {"type": "string", "maxLength": TEXT_LENGTH_MAX, "pattern": _PATTERN},
+        }
+    ),
+]
 
 
 class _Request(BaseModel):
@@ -38,7 +54,7 @@ class Shipping(_Request):
     """Where it goes; kept as it is, never read by the engine."""
 
     name: Text | None = None
-    address: Annotated[dict[Text, TextOrEmpty], Field(max_length=METADATA_ENTRIES_MAX)] | None = None
+    address: FlatMap | None = None
 
 
 def _once_each(lines: list[Line]) -> list[Line]:
@@ -52,11 +68,16 @@ class CheckoutRequest(_Request):
 
     drop_id: Text
     customer: Customer
-    items: Annotated[list[Line], Field(min_length=1, max_length=LINES_MAX), AfterValidator(_once_each)]
+    items: Annotated[
+        list[Line],
+        # as near as JSON Schema comes to "each SKU once"
+        Field(min_length=1, max_length=LINES_MAX, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_once_each),
+    ]
     payment_method: Text | None = None
     expected_amount_minor: int | None = Field(default=None, ge=0, le=AMOUNT_MINOR_MAX)
     shipping: Shipping | None = None
-    metadata: Annotated[dict[Text, TextOrEmpty], Field(max_length=METADATA_ENTRIES_MAX)] | None = None
+    metadata: FlatMap | None = None
 
     def document(self) -> dict[str, Any]:
         """The request as it is stored and fingerprinted: only what was given, so an absent field and null are one."""

@@ -111,6 +111,10 @@ CALLS: list[dict[str, Any]] = [
         "problems": [],
     },
 ]
+_PATH_SCHEMAS: dict[str, dict[str, Any]] = {
+    "order_id": {"type": "string", "format": "uuid"},
+    "drop_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
+}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
         "name": "Idempotency-Key",
@@ -168,6 +172,9 @@ def _operation(call: dict[str, Any]) -> dict[str, Any]:
         )
         entry["description"] = ", ".join(filter(None, [entry["description"], name]))
         entry["content"]["application/problem+json"].setdefault("examples", {})[name] = {"value": problem_example(name)}
+    if "{" in call["path"]:
+        # the framework's own answer to a path with a line break in it
+        responses["404"]["content"]["text/plain"] = {"schema": {"type": "string"}}
     operation: dict[str, Any] = {
         "summary": call["summary"],
         "operationId": _operation_id(call),
@@ -186,7 +193,7 @@ def _operation_id(call: dict[str, Any]) -> str:
 
 def _parameters(call: dict[str, Any]) -> list[dict[str, Any]]:
     found = [
-        {"name": part.strip("{}"), "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": part.strip("{}"), "in": "path", "required": True, "schema": _PATH_SCHEMAS[part.strip("{}")]}
         for part in call["path"].split("/")
         if part.startswith("{")
     ]

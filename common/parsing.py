@@ -72,6 +72,7 @@ def parse_checkout(body: bytes) -> CheckoutRequest:
             object_pairs_hook=_no_duplicates,
             parse_constant=_no_constant,
             parse_int=_parse_int,
+            parse_float=_parse_float,
         )
     except RecursionError:
         raise Problem("malformed-json", "The body is nested too deeply.") from None
@@ -115,3 +116,9 @@ def _no_constant(_name: str) -> NoReturn:
 def _parse_int(digits: str) -> int | float:
     """A whole number; one too long to be meant becomes infinite, which no field takes."""
     return int(digits) if len(digits) <= _DIGITS_MAX else float("inf")
+
+
+def _parse_float(text: str) -> int | float:
+    """A number with a point or an exponent; 1.0 and 1e0 are the integer 1, as JSON Schema has it."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number

@@ -46,7 +46,8 @@ class Part:
     prepare: Callable[[], None] = lambda: None
     after_start: Callable[[], Awaitable[None]] = _nothing
     strays: Callable[[], list[psutil.Process]] = _nobody  # processes that left the group
-    options: dict[str, Any] = field(default_factory=lambda: {"start_new_session": True})
+    # What it writes (the queue's journal holds orders) is nobody else's to read.
+    options: dict[str, Any] = field(default_factory=lambda: {"start_new_session": True, "umask": 0o077})
     stop_signal: signal.Signals = signal.SIGTERM
     workers: int = 0  # of a function: its processes are the leader's children
 
