@@ -23,7 +23,7 @@ sale: install ## let a crowd of simulated buyers loose on the engine, and judge 
 	@$(BIN)/merchdrop sale
 
 test: install ## run every test
-	$(BIN)/pytest -n 4 --dist loadscope
+	$(BIN)/pytest -n 3 --dist loadfile
 
 lint: install ## check style, types and the generated documents
 	$(BIN)/ruff check .

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -19,12 +17,18 @@ PUSHES_MAX = 200  # push requests under way for each subscription
 ACK_STATUSES = frozenset({102, 200, 201, 202, 204})
 ACK_DEADLINE_SECONDS = 10.0  # Pub/Sub's own defaults
 RETRY_SECONDS = (10.0, 600.0)
+DELIVERY_ATTEMPTS = 5
 PULL_WAIT_SECONDS = 1.0  # a pull that finds nothing waits for so long
+PULL_MAX = 1_000  # messages in one answer, as Pub/Sub has it
+DELAY_MAX = 600.0  # seconds; longer than any test waits
 
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, as shares of deliveries (0 to 1); `delay` is the longest delay in seconds."""
+    """What goes wrong, as shares of deliveries (0 to 1); `delay` is the longest delay in seconds.
+
+    What happens to a delivery is drawn from the seed and its message alone: the same whoever is faster this time.
+    """
 
     seed: int = 0
     duplicate: float = 0.0
@@ -45,9 +49,24 @@ class Faults:
             if name not in Faults.__dataclass_fields__:
                 raise ValueError(f"unknown fault {name!r}; there are {', '.join(Faults.__dataclass_fields__)}")
             values[name] = int(value) if name == "seed" else float(value)
-            if values[name] < 0 or (name not in ("seed", "delay") and values[name] > 1):
-                raise ValueError(f"{name} must be a share from 0 to 1 (delay: seconds)")
+            if name != "seed" and not 0 <= values[name] <= (DELAY_MAX if name == "delay" else 1):
+                raise ValueError(f"{name} must be a share from 0 to 1 (delay: seconds, at most {DELAY_MAX:.0f})")
         return Faults(**values)
+
+    def offers(self, key: str) -> list[float]:
+        """In how many seconds to deliver a message, and its duplicate if it has one."""
+        if not (self.duplicate or self.delay or self.reorder):
+            return [0.0]
+        draw = random.Random(f"{self.seed}/{key}")
+        # With `reorder` only its share is late, and is overtaken by the rest; without, everything is late.
+        is_late = draw.random() < self.reorder or (self.delay > 0 and not self.reorder)
+        first = draw.random() * (self.delay or 1.0) if is_late else 0.0
+        is_twice, later = draw.random() < self.duplicate, draw.random() * self.delay
+        return [first, first + later] if is_twice else [first]
+
+    def drops_ack(self, key: str, attempt: int) -> bool:
+        """Whether the answer to this delivery gets lost."""
+        return self.drop_ack > 0 and random.Random(f"{self.seed}/{key}/{attempt}").random() < self.drop_ack
 
 
 class Deliveries:
@@ -59,26 +78,22 @@ class Deliveries:
         subscription: Subscription,
         http: aiohttp.ClientSession,
         faults: Faults,
-        dead_letter: Callable[[Subscription, Message], None],
+        dead_letter: Callable[[Subscription, Message], bool],
     ) -> None:
         self._dead_letter = dead_letter
         self._store, self._subscription, self._http, self._faults = store, subscription, http, faults
-        self._random = random.Random(f"{faults.seed}/{subscription.config.name}")
-        self._ready: deque[str] = deque()
+        self._ready: deque[tuple[Message, bool]] = deque()  # with whether it is a duplicate
         self._arrived = asyncio.Event()
         self._leases: dict[str, asyncio.TimerHandle] = {}
         self._pushes: set[asyncio.Task[None]] = set()
         self._closed = False
-        for message_id in list(subscription.unacked):
-            self.offer(message_id)
+        for message in list(subscription.unacked.values()):
+            self.offer(message)
 
-    def offer(self, message_id: str) -> None:
+    def offer(self, message: Message) -> None:
         """Take a new message, late or twice if the faults say so."""
-        late = self._random.random() < self._faults.reorder or (self._faults.delay > 0 and not self._faults.reorder)
-        wait = self._random.random() * (self._faults.delay or 1.0) if late else 0.0
-        copies = 2 if self._random.random() < self._faults.duplicate else 1
-        for copy in range(copies):
-            self._offer_later(message_id, wait + copy * self._random.random() * self._faults.delay)
+        for number, seconds in enumerate(self._faults.offers(self._key(message))):
+            self._make_ready_later(message, seconds, is_duplicate=number > 0)
 
     def configure(self) -> None:
         """Start pushing if there is an endpoint now."""
@@ -89,6 +104,8 @@ class Deliveries:
         self._closed = True
         for task in self._pushes:
             task.cancel()
+        for lease in self._leases.values():
+            lease.cancel()
 
     async def pull(self, limit: int) -> list[tuple[str, Message, int]]:
         """Lease up to `limit` messages for the ack deadline: ack id, message, delivery attempt."""
@@ -99,87 +116,115 @@ class Deliveries:
             except TimeoutError:
                 return []
         pulled: list[tuple[str, Message, int]] = []
-        while self._ready and len(pulled) < limit:
-            message_id = self._ready.popleft()
-            if (message := self._subscription.unacked.get(message_id)) and message_id not in self._leases:
-                self.extend(message_id, self._ack_deadline())
-                pulled.append((message_id, message, self._count_attempt(message_id)))
+        while self._ready and len(pulled) < min(limit, PULL_MAX):
+            message, is_duplicate = self._ready.popleft()
+            if is_duplicate:
+                pulled.append((message.id, message, self._attempt(message)))
+            elif message.id in self._subscription.unacked and message.id not in self._leases:
+                self._lease(message.id, self._ack_deadline())
+                pulled.append((message.id, message, self._count_attempt(message)))
         return pulled
 
     def ack(self, message_id: str) -> None:
-        """A puller is done with a message."""
-        if lease := self._leases.pop(message_id, None):
-            lease.cancel()
-        self._store.ack(self._subscription, message_id)
+        """A puller is done with a message; if the faults lose that, its lease runs out."""
+        message = self._subscription.unacked.get(message_id)
+        if message and not self._faults.drops_ack(self._key(message), self._attempt(message)):
+            self._end_lease(message_id)
+            self._store.ack(self._subscription, message_id)
 
     def extend(self, message_id: str, seconds: float) -> None:
-        """Set a lease's deadline; 0 seconds give the message back."""
+        """Set a lease's deadline; 0 seconds give the message back. Without a lease there is nothing to do."""
+        if self._end_lease(message_id):
+            if seconds > 0:
+                self._lease(message_id, seconds)
+            else:
+                self._retry(message_id)
+
+    def _lease(self, message_id: str, seconds: float) -> None:
+        self._leases[message_id] = asyncio.get_running_loop().call_later(seconds, self._lapse, message_id)
+
+    def _end_lease(self, message_id: str) -> bool:
         if lease := self._leases.pop(message_id, None):
             lease.cancel()
-        if seconds > 0:
-            self._leases[message_id] = asyncio.get_running_loop().call_later(seconds, self._lapse, message_id)
-        else:
-            self._retry(message_id)
+        return lease is not None
 
     def _lapse(self, message_id: str) -> None:
         del self._leases[message_id]
         self._retry(message_id)
 
-    def _offer_later(self, message_id: str, seconds: float) -> None:
+    def _make_ready_later(self, message: Message, seconds: float, *, is_duplicate: bool = False) -> None:
         if seconds > 0:
-            asyncio.get_running_loop().call_later(seconds, self._make_ready, message_id)
+            asyncio.get_running_loop().call_later(seconds, self._make_ready, message, is_duplicate)
         else:
-            self._make_ready(message_id)
+            self._make_ready(message, is_duplicate)
 
-    def _make_ready(self, message_id: str) -> None:
+    def _make_ready(self, message: Message, is_duplicate: bool) -> None:
         if not self._closed:
-            self._ready.append(message_id)
+            self._ready.append((message, is_duplicate))
             self._arrived.set()
             self._start_pushes()
 
     def _start_pushes(self) -> None:
-        endpoint = self._subscription.config.push_config.push_endpoint
-        if endpoint and len(self._pushes) < min(PUSHES_MAX, len(self._ready)):
-            task = asyncio.create_task(self._push_all())
-            self._pushes.add(task)
-            task.add_done_callback(self._pushes.discard)
+        """A task for each message that is ready, so that none waits for another's slow answer."""
+        while self._ready and len(self._pushes) < PUSHES_MAX and not self._closed:
+            if not self._subscription.config.push_config.push_endpoint:
+                return
+            message, is_duplicate = self._ready.popleft()
+            if is_duplicate or message.id in self._subscription.unacked:
+                task = asyncio.create_task(self._push(message, is_duplicate))
+                self._pushes.add(task)
+                task.add_done_callback(self._end_push)
 
-    async def _push_all(self) -> None:
-        while self._ready and self._subscription.config.push_config.push_endpoint:
-            message_id = self._ready.popleft()
-            if message := self._subscription.unacked.get(message_id):
-                self._start_pushes()
-                if await self._push(message):
-                    self._store.ack(self._subscription, message_id)
-                else:
-                    self._retry(message_id)
+    def _end_push(self, task: asyncio.Task[None]) -> None:
+        self._pushes.discard(task)
+        self._start_pushes()
 
-    async def _push(self, message: Message) -> bool:
+    async def _push(self, message: Message, is_duplicate: bool) -> None:
+        """Deliver once; what becomes of the message is decided by its first copy, never by a duplicate."""
+        if is_duplicate:
+            await self._post(message, self._attempt(message))
+            return
+        attempt = self._count_attempt(message)
+        acked = await self._post(message, attempt)
+        if acked and not self._faults.drops_ack(self._key(message), attempt):
+            self._store.ack(self._subscription, message.id)
+        else:
+            self._retry(message.id)
+
+    async def _post(self, message: Message, attempt: int) -> bool:
         config = self._subscription.config
         timeout = aiohttp.ClientTimeout(total=self._ack_deadline())
-        body = _push_body(message, config.name, self._count_attempt(message.id))
+        body = message.to_push(config.name, attempt)
         try:
-            async with self._http.post(config.push_config.push_endpoint, json=body, timeout=timeout) as response:
-                acked = response.status in ACK_STATUSES
+            # A redirect is no ack, and isn't followed.
+            async with self._http.post(
+                config.push_config.push_endpoint, json=body, timeout=timeout, allow_redirects=False
+            ) as response:
+                return response.status in ACK_STATUSES
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
-        return acked and self._random.random() >= self._faults.drop_ack
 
-    def _count_attempt(self, message_id: str) -> int:
+    def _key(self, message: Message) -> str:
+        return f"{self._subscription.config.name}/{message.id}"
+
+    def _attempt(self, message: Message) -> int:
+        return max(1, self._subscription.attempts.get(message.id, 0))
+
+    def _count_attempt(self, message: Message) -> int:
         attempts = self._subscription.attempts
-        attempts[message_id] = attempts.get(message_id, 0) + 1
-        return attempts[message_id]
+        attempts[message.id] = attempts.get(message.id, 0) + 1
+        return attempts[message.id]
 
     def _retry(self, message_id: str) -> None:
         if (message := self._subscription.unacked.get(message_id)) is None:
             return
         attempts = self._subscription.attempts.get(message_id, 1)
         policy = self._subscription.config.dead_letter_policy
-        if policy.dead_letter_topic and attempts >= (policy.max_delivery_attempts or 5):
-            self._dead_letter(self._subscription, message)
+        is_last = policy.dead_letter_topic and attempts >= (policy.max_delivery_attempts or DELIVERY_ATTEMPTS)
+        if is_last and self._dead_letter(self._subscription, message):
             self._store.ack(self._subscription, message_id)
         else:
-            self._offer_later(message_id, self._backoff(attempts))
+            self._make_ready_later(message, self._backoff(attempts))
 
     def _backoff(self, attempts: int) -> float:
         policy = self._subscription.config.retry_policy
@@ -192,19 +237,3 @@ class Deliveries:
 
     def _ack_deadline(self) -> float:
         return float(self._subscription.config.ack_deadline_seconds or ACK_DEADLINE_SECONDS)
-
-
-def _push_body(message: Message, subscription: str, attempt: int) -> dict[str, Any]:
-    published = datetime.fromtimestamp(message.published_at, UTC).isoformat().replace("+00:00", "Z")
-    fields: dict[str, Any] = {
-        "data": base64.b64encode(message.data).decode(),
-        "messageId": message.id,
-        "message_id": message.id,
-        "publishTime": published,
-        "publish_time": published,
-    }
-    if message.attributes:
-        fields["attributes"] = message.attributes
-    if message.ordering_key:
-        fields["orderingKey"] = message.ordering_key
-    return {"message": fields, "subscription": subscription, "deliveryAttempt": attempt}

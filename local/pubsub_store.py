@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,6 +33,26 @@ class Message:
     def to_json(self) -> list[Any]:
         """The message as the journal holds it."""
         return [self.id, self.published_at, base64.b64encode(self.data).decode(), self.attributes, self.ordering_key]
+
+    def published(self) -> str:
+        """When, as RFC 3339."""
+        return datetime.fromtimestamp(self.published_at, UTC).isoformat().replace("+00:00", "Z")
+
+    def to_push(self, subscription: str, attempt: int) -> dict[str, Any]:
+        """The body of a push request; fields twice, as Pub/Sub has them."""
+        published = self.published()
+        fields: dict[str, Any] = {
+            "data": base64.b64encode(self.data).decode(),
+            "messageId": self.id,
+            "message_id": self.id,
+            "publishTime": published,
+            "publish_time": published,
+        }
+        if self.attributes:
+            fields["attributes"] = self.attributes
+        if self.ordering_key:
+            fields["orderingKey"] = self.ordering_key
+        return {"message": fields, "subscription": subscription, "deliveryAttempt": attempt}
 
     @staticmethod
     def from_json(fields: list[Any]) -> Message:

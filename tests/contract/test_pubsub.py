@@ -31,7 +31,7 @@ from local.topology import ensure_topology
 
 T = TypeVar("T")
 
-WAIT_SECONDS = 10.0  # for anything; a JVM that starts on a busy machine is slow
+WAIT_SECONDS = 40.0  # for anything; a JVM that starts on a busy machine is slow
 PULL_SECONDS = 2.0
 POLL_SECONDS = 0.02
 PROJECT = "projects/contract"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.conftest import Engine, order
@@ -50,7 +52,7 @@ async def test_an_accepted_key_is_replayed_whatever_the_drop_is_by_now(engine: E
     ],
 )
 async def test_a_refusal_leaves_no_row(
-    engine: Engine, fields: dict[str, object], wanted: dict[str, object], outcome: str
+    engine: Engine, fields: dict[str, Any], wanted: dict[str, Any], outcome: str
 ) -> None:
     await engine.create_drop(**fields)
     assert outcomes(await engine.accept(wanted)) == [outcome]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.conftest import Engine, order
 
 
@@ -68,7 +70,7 @@ async def test_an_order_accepted_before_the_close_is_still_decided(engine: Engin
 
 async def test_a_reserved_order_gives_its_units_back_when_cancelled(engine: Engine) -> None:
     await engine.create_drop(items={"M": 1}, price=5)
-    paid = {"payable": True, "request": {"payment_method": "pm"}}
+    paid: dict[str, Any] = {"payable": True, "request": {"payment_method": "pm"}}
     assert await decide(engine, order("a", **paid)) == {"a": "reserved"}
     cancel = [{"order_id": order("a")["order_id"], "reason": "buyer_cancelled"}]
     for _ in range(2):

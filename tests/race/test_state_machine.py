@@ -23,12 +23,13 @@ PRICES = {"A": 0, "B": 5, "C": 70}  # a cart of A alone is free, and confirmed a
 
 connection_numbers = st.integers(0, 2)
 drop_ids = st.sampled_from(["one", "one", "one", "two"])
-states = st.sampled_from(["live", "live", "paused", "draft", "ended"])
+states = st.sampled_from(["live", "live", "live", "live", "paused", "paused", "draft", "ended"])
 keys = st.sampled_from([f"key-{n}" for n in range(10)])
 skus = st.sampled_from(sorted(PRICES))
-stocks = st.dictionaries(skus, st.integers(0, 6), min_size=2)
-limits = st.none() | st.integers(1, 6)
-references = st.lists(st.tuples(drop_ids, keys), min_size=1, max_size=6)
+stocks = st.fixed_dictionaries({"A": st.integers(1, 9), "B": st.integers(1, 9)}, optional={"C": st.integers(0, 9)})
+limits = st.sampled_from([None, 3, 6])
+references = st.lists(st.tuples(drop_ids, keys), min_size=3, max_size=8)
+cancellations = st.lists(st.tuples(drop_ids, keys), min_size=1, max_size=3)
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,7 @@ class Histories(RuleBasedStateMachine):
         outcome = self.database.call(connection, "restock_item", wanted)["outcome"]
         assert outcome == self.model.restock(drop_id, sku, quantity, ref)
 
-    @rule(connection=connection_numbers, batch=st.lists(carts, min_size=1, max_size=6))
+    @rule(connection=connection_numbers, batch=st.lists(carts, min_size=3, max_size=8))
     def accept_orders(self, connection: int, batch: list[Wanted]) -> None:
         verdicts = self.database.call(connection, "accept_orders", [wanted.entry() for wanted in batch])
         expected = self.model.accept(batch)
@@ -313,7 +314,7 @@ class Histories(RuleBasedStateMachine):
         outcomes = self.database.call(connection, "reserve_orders", [{"order_id": one} for one in ids])
         assert by_order(outcomes) == self.model.reserve(set(ids))
 
-    @rule(connection=connection_numbers, wanted=references)
+    @rule(connection=connection_numbers, wanted=cancellations)
     def release_orders(self, connection: int, wanted: list[tuple[str, str]]) -> None:
         ids = [order_id(key, drop_id) for drop_id, key in wanted]
         batch = [{"order_id": one, "reason": "operator"} for one in ids]
@@ -369,7 +370,7 @@ def test_random_histories_leave_the_books_as_the_model_has_them(database: Databa
     run_state_machine_as_test(
         lambda: Histories(database),  # type: ignore[arg-type]  # it takes any factory
         settings=settings(
-            max_examples=15,
+            max_examples=25,
             stateful_step_count=20,
             deadline=None,
             database=None,

@@ -1,0 +1,66 @@
+"""Batching: requests gather while a flush is under way, bad items fail alone, and the queue is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from common.batching import BadItem, Batcher, Overloaded
+
+
+class Flush:
+    """A flush that can be held up, and that refuses negative numbers."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+
+    async def __call__(self, batch: Sequence[int]) -> list[int]:
+        self.batches.append(list(batch))
+        await self.gate.wait()
+        if min(batch) < 0:
+            raise BadItem("negative")
+        return [item * 2 for item in batch]
+
+
+async def test_what_arrives_during_a_flush_goes_together() -> None:
+    flush = Flush()
+    batcher = Batcher(flush, batch_max=100, queue_max=100, flushes_max=1)
+    first = asyncio.create_task(batcher.submit(0))
+    while not flush.batches:
+        await asyncio.sleep(0)
+    rest = [asyncio.create_task(batcher.submit(item)) for item in range(1, 6)]
+    await asyncio.sleep(0)
+    flush.gate.set()
+    assert await asyncio.gather(first, *rest) == [0, 2, 4, 6, 8, 10]
+    assert flush.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+async def test_a_bad_item_fails_alone() -> None:
+    flush = Flush()
+    flush.gate.set()
+    batcher = Batcher(flush, batch_max=100, queue_max=100, flushes_max=1)
+    results = await asyncio.gather(*(batcher.submit(item) for item in (1, 2, -3, 4)), return_exceptions=True)
+    assert [results[0], results[1], results[3]] == [2, 4, 8]
+    assert isinstance(results[2], BadItem)
+
+
+async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
+    flush = Flush()
+    batcher = Batcher(flush, batch_max=1, queue_max=2, flushes_max=1)
+    taken = [asyncio.create_task(batcher.submit(item)) for item in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await batcher.submit(9)
+    flush.gate.set()
+    assert await asyncio.gather(*taken) == [0, 2]
+
+
+async def test_batches_are_bounded_by_size() -> None:
+    flush = Flush()
+    flush.gate.set()
+    batcher = Batcher(flush, batch_max=10, queue_max=100, flushes_max=1, size=lambda item: item)
+    await asyncio.gather(*(batcher.submit(item) for item in (6, 4, 1, 20, 3)))
+    assert flush.batches == [[6, 4], [1], [20], [3]]
