@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Engine
 
+NEVER_ISSUED = "0198c1de-0000-8000-8000-000000000000"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -135,8 +136,8 @@ async def test_a_chunked_body_is_bounded_too(http: aiohttp.ClientSession) -> Non
         ("DELETE", "/v1/drops/open", 405, "method-not-allowed"),
         ("GET", "/v1/drops/nope", 404, "drop-not-found"),
         ("GET", "/v1/orders/nonsense", 404, "order-not-found"),
-        ("GET", f"/v1/orders/{uuid4()}", 404, "order-not-found"),
-        ("POST", f"/v1/orders/{uuid4()}/cancel", 404, "order-not-found"),
+        ("GET", f"/v1/orders/{NEVER_ISSUED}", 404, "order-not-found"),
+        ("POST", f"/v1/orders/{NEVER_ISSUED}/cancel", 404, "order-not-found"),
     ],
 )
 async def test_paths_and_methods(http: aiohttp.ClientSession, method: str, path: str, status: int, name: str) -> None:

@@ -15,10 +15,11 @@ class Flush:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.gate = asyncio.Event()
+        self.started, self.gate = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, batch: Sequence[int]) -> list[int]:
         self.batches.append(list(batch))
+        self.started.set()
         await self.gate.wait()
         if min(batch) < 0:
             raise BadItem("negative")
@@ -29,8 +30,7 @@ async def test_what_arrives_during_a_flush_goes_together() -> None:
     flush = Flush()
     batcher = Batcher(flush, batch_max=100, queue_max=100, flushes_max=1)
     first = asyncio.create_task(batcher.submit(0))
-    while not flush.batches:
-        await asyncio.sleep(0)
+    await flush.started.wait()
     rest = [asyncio.create_task(batcher.submit(item)) for item in range(1, 6)]
     await asyncio.sleep(0)
     flush.gate.set()
