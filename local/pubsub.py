@@ -36,9 +36,7 @@ async def serve(host: str, port: int, journal: Path | None, faults: Faults) -> N
         try:
             server.add_insecure_port(f"{host}:{port}")
         except RuntimeError:
-            raise click.ClickException(
-                f"cannot listen on {host}:{port}; does something else? Use another --port."
-            ) from None
+            raise click.ClickException(f"cannot listen on {host}:{port}; use another --port.") from None
         await server.start()
         await stop.wait()
         await server.stop(STOP_SECONDS)
