@@ -91,7 +91,7 @@ class Part:
                 stderr=self.output,
                 **self.options,
             )
-        except OSError as error:  # such as too many processes, for now
+        except OSError as error:  # such as too many processes at this moment
             self.report(f"{self.name} can't be started: {error}")
             return False
         exited = asyncio.create_task(process.wait())
