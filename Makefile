@@ -25,7 +25,7 @@ sale: install ## let a crowd of simulated buyers loose on the engine, and judge 
 test: install ## run every test
 	$(BIN)/pytest -n 3 --dist loadfile
 
-lint: install ## check style, types and the generated documents
+lint: install ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
