@@ -79,9 +79,11 @@ def with_books(data_dir: Path, work: Callable[[Books], Awaitable[Result]]) -> Re
 
     try:
         return asyncio.run(run())
-    except (OSError, TimeoutError) as error:
+    except asyncpg.ClientConfigurationError as error:
+        raise click.ClickException(f"the database's URL can't be used, postgresql://… is expected: {error}") from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
         raise click.ClickException(f"the database does not answer ({error or type(error).__name__})") from error
-    except asyncpg.UndefinedTableError as error:
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
         raise click.ClickException("the database has no engine in it yet: run `merchdrop migrate`") from error
     except asyncpg.PostgresError as error:
         raise click.ClickException(f"the database refused: {error}") from error

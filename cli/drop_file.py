@@ -15,10 +15,26 @@ _ITEM = re.compile(r"(?P<sku>[^=]+)=(?P<stock>\d{1,9})@(?P<unit_price_minor>\d{1
 FILE_BYTES_MAX = 1_000_000
 
 
-def _now_or_time(value: Any) -> Any:
-    if value == "now":
+def _time(value: Any) -> datetime | None:
+    """A time with a zone. Not left to pydantic, which takes numbers, and so "2027", for seconds since 1970."""
+    if isinstance(value, datetime):  # as YAML reads it, which means UTC where no zone is written
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if value is None:
         return None
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ValueError("must be a date, time and zone, for example 2027-01-01T00:00:00Z")
+    return time
+
+
+def _now_or_time(value: Any) -> datetime | None:
+    return None if value == "now" else _time(value)
+
+
+Count = Annotated[int, Field(strict=True)]  # or YAML's `yes` would count as 1
 
 
 class Item(BaseModel):
@@ -27,8 +43,8 @@ class Item(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     sku: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    stock: int = Field(ge=0, le=1_000_000_000)
-    unit_price_minor: int = Field(ge=0, le=99_999_999)
+    stock: Count = Field(ge=0, le=1_000_000_000)
+    unit_price_minor: Count = Field(ge=0, le=99_999_999)
     title: str | None = Field(default=None, min_length=1, max_length=255)
 
 
@@ -36,9 +52,6 @@ def _distinct(items: list[Item]) -> list[Item]:
     if len({item.sku for item in items}) < len(items):
         raise ValueError("a SKU stands twice")
     return items
-
-
-Moment = Annotated[AwareDatetime | None, BeforeValidator(_now_or_time)]
 
 
 class DropSpec(BaseModel):
@@ -49,12 +62,12 @@ class DropSpec(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     name: str | None = Field(default=None, min_length=1, max_length=255)
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
-    starts_at: Moment = None
-    ends_at: Moment = None
+    starts_at: Annotated[AwareDatetime | None, BeforeValidator(_now_or_time)] = None
+    ends_at: Annotated[AwareDatetime | None, BeforeValidator(_time)] = None
     state: str = Field(default="live", pattern="^(live|draft)$")
-    per_customer_limit: int | None = Field(default=None, ge=1, le=1_000_000)
-    hold_seconds: int = Field(default=600, ge=1, le=86_400)
-    order_id_key_version: int = Field(default=1, ge=1)
+    per_customer_limit: Count | None = Field(default=None, ge=1, le=1_000_000)
+    hold_seconds: Count = Field(default=600, ge=1, le=86_400)
+    order_id_key_version: Count = Field(default=1, ge=1)
     items: Annotated[list[Item], Field(min_length=1, max_length=1_000), AfterValidator(_distinct)]
 
 
@@ -66,7 +79,8 @@ def parse_item(text: str) -> dict[str, Any]:
     """
     if not (match := _ITEM.fullmatch(text)):
         raise click.BadParameter(f"{text!r} is not SKU=STOCK@PRICE_MINOR[:TITLE], for example TEE-M=500@3500")
-    return match.groupdict()
+    counts = {name: int(match[name]) for name in ("stock", "unit_price_minor")}
+    return {"sku": match["sku"], "title": match["title"], **counts}
 
 
 def read_drop_file(path: Path) -> dict[str, Any]:

@@ -8,6 +8,10 @@ from typing import Any
 
 from cli.crowd import FINAL, Buyer
 
+SOLD_OUT = "sold-out"
+# The units are gone, or somebody closed the drop meanwhile. Any other refusal of a sound order is a fault.
+EXPECTED_REFUSALS = frozenset({SOLD_OUT, "drop-closed"})
+
 
 @dataclass(frozen=True)
 class Booked:
@@ -16,16 +20,16 @@ class Booked:
     units: int
     sold: int
     available: dict[str, int]
-    orders: list[dict[str, Any]]  # idempotency_key, status, items, accepted_epoch, decided_epoch, decision_seconds
+    orders: list[dict[str, Any]]  # of the crowd: order_id, idempotency_key, status, items, …_epoch, decision_seconds
     violations: int
 
 
 def judge(buyers: list[Buyer], booked: Booked) -> dict[str, Any]:
     """The verdict: figures, and in `wrong` a sentence for every promise that was not kept (empty: a clean sale)."""
     accepted = [buyer for buyer in buyers if buyer.order_ids]
-    orders_by_key = Counter(order["idempotency_key"] for order in booked.orders)
-    duplicates = sum(buyer.copies - 1 for buyer in buyers)
-    extra = sum(len(buyer.order_ids) - 1 for buyer in accepted) + sum(n - 1 for n in orders_by_key.values())
+    refused = Counter(name for buyer in buyers if not buyer.order_ids for name in set(buyer.refusals))
+    faults = Counter(name for buyer in buyers for name in set(buyer.refusals) - EXPECTED_REFUSALS)
+    extra = _extra_orders(buyers, booked)
     unsold_while_wanted = _unsold_while_wanted(booked)
     final = sum(order["status"] in FINAL for order in booked.orders)
     told = {order["idempotency_key"]: order["status"] for order in booked.orders}
@@ -36,8 +40,9 @@ def judge(buyers: list[Buyer], booked: Booked) -> dict[str, Any]:
         "buyers": len(buyers),
         "accepted": len(accepted),
         "final": final,
-        "refused": dict(Counter(name for buyer in buyers if not buyer.order_ids for name in set(buyer.refusals))),
-        "duplicates_sent": duplicates,
+        "sold_out_at_checkout": refused.pop(SOLD_OUT, 0),
+        "refused_otherwise": dict(refused),
+        "duplicates_sent": sum(buyer.copies - 1 for buyer in buyers),
         "orders_made_from_duplicates": extra,
         "seconds_to_sell_out": _seconds_to_sell_out(booked),
         "accept_seconds": _percentiles([b.accept_seconds for b in accepted if b.accept_seconds is not None]),
@@ -55,10 +60,18 @@ def judge(buyers: list[Buyer], booked: Booked) -> dict[str, Any]:
         ),
         "a buyer never got a final answer": any(buyer.status not in FINAL for buyer in accepted),
         f"the audit found {booked.violations} violations": booked.violations > 0,
-        "buyers never got an answer": any(not buyer.order_ids and "no answer" in buyer.refusals for buyer in buyers),
+        f"sound orders were refused: {dict(faults)}": bool(faults),
     }
     verdict["wrong"] = [sentence for sentence, broken in checks.items() if broken]
     return verdict
+
+
+def _extra_orders(buyers: list[Buyer], booked: Booked) -> int:
+    """Orders beyond one for each key, by what the buyers were told and by the books together."""
+    ids = {buyer.key: set(buyer.order_ids) for buyer in buyers}
+    for order in booked.orders:
+        ids.setdefault(order["idempotency_key"], set()).add(order["order_id"])
+    return sum(max(0, len(of_key) - 1) for of_key in ids.values())
 
 
 def _unsold_while_wanted(booked: Booked) -> int:
@@ -73,11 +86,11 @@ def _unsold_while_wanted(booked: Booked) -> int:
 
 
 def _seconds_to_sell_out(booked: Booked) -> float | None:
-    if booked.sold < booked.units:
+    """From the first order to the last one that was won; None if not all was sold, or none of it to this crowd."""
+    won = [order["decided_epoch"] for order in booked.orders if order["status"] == "confirmed"]
+    if booked.sold < booked.units or not won:
         return None
-    won = [order for order in booked.orders if order["status"] == "confirmed"]
-    first = min((order["accepted_epoch"] for order in booked.orders), default=0.0)
-    return round(max((order["decided_epoch"] for order in won), default=first) - first, 3)
+    return float(round(max(won) - min(order["accepted_epoch"] for order in booked.orders), 3))
 
 
 def _percentiles(values: list[float]) -> dict[str, float] | None:
