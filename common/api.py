@@ -83,7 +83,7 @@ class Api:
     async def _database_answers(self) -> bool:
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
-                await self._database.query("SELECT 1")
+                await self._database.read("SELECT 1")
         except (DatabaseUnavailable, TimeoutError):
             return False
         return True

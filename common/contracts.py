@@ -43,13 +43,40 @@ class AcceptVerdict(TypedDict):
 
 
 class OrderRef(TypedDict):
-    """reserve_orders takes a list of these."""
+    """reserve_orders and mark_unpublished take a list of these."""
 
     order_id: str
 
 
+class ReserveOutcome(TypedDict):
+    """reserve_orders returns one for each distinct id, in any order; `fingerprint` is the stored one."""
+
+    order_id: str
+    outcome: str
+    fingerprint: str | None
+
+
+class AdmitItem(TypedDict):
+    """admit_orders takes a list of these; `published_at` is Pub/Sub's publish time, as RFC 3339."""
+
+    order_id: str
+    drop_id: str
+    idempotency_key: str
+    fingerprint: str
+    request: dict[str, Any]
+    amount_minor: int
+    published_at: str
+
+
+class AdmitOutcome(TypedDict):
+    """admit_orders returns one for each item, in order."""
+
+    order_id: str
+    outcome: Literal["stored", "drop_not_found", "conflict"]
+
+
 class OrderOutcome(TypedDict):
-    """reserve_orders and release_orders return one for each distinct id, in any order."""
+    """release_orders returns one for each distinct id, in any order."""
 
     order_id: str
     outcome: str

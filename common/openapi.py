@@ -64,6 +64,7 @@ CALLS: list[dict[str, Any]] = [
         "body": CheckoutRequest,
         "problems": [
             "unsupported-media-type",
+            "request-timeout",
             "too-large",
             "idempotency-key-missing",
             "idempotency-key-invalid",

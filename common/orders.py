@@ -13,11 +13,11 @@ from uuid import UUID
 import asyncpg
 
 from common.batching import Batcher
-from common.checkout import drop_not_found
 from common.contracts import OrderOutcome, ReleaseItem
 from common.database import Database
 from common.order_ids import was_issued
 from common.problems import Problem
+from common.refusals import drop_not_found
 from common.settings import (
     FINAL_ORDERS_MAX,
     FLUSHES_MAX,
@@ -108,7 +108,7 @@ class Orders:
         return await self._reads.submit(str(uuid)) or _accepted_elsewhere(str(uuid))
 
     async def _read_orders(self, order_ids: Sequence[str]) -> list[dict[str, Any] | None]:
-        rows = await self._database.query(
+        rows = await self._database.read(
             f"SELECT {_ORDER_COLUMNS} FROM shown_orders WHERE order_id = ANY ($1::uuid[])",
             list(set(order_ids)),
         )
@@ -121,7 +121,7 @@ class Orders:
         return [found.get(order_id) for order_id in order_ids]
 
     async def _read_drops(self, drop_ids: Sequence[str]) -> list[dict[str, Any] | None]:
-        rows = await self._database.query(
+        rows = await self._database.read(
             "SELECT drop_id, name, state, currency, starts_at, ends_at, now() AS server_time, per_customer_limit, items"
             " FROM shown_drops WHERE drop_id = ANY ($1)",
             list(set(drop_ids)),

@@ -8,6 +8,7 @@ _TITLES = {
     "not-found": (404, "There is nothing at this path"),
     "method-not-allowed": (405, "This path does not take that method"),
     "unsupported-media-type": (415, "The body must be JSON"),
+    "request-timeout": (408, "The body did not arrive in time"),
     "too-large": (413, "The body is too large"),
     "idempotency-key-missing": (400, "The Idempotency-Key header is missing"),
     "idempotency-key-invalid": (400, "The Idempotency-Key header is invalid"),

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from common.batching import Batcher
+from common.breaker import Breaker
 from common.settings import (
     FLUSHES_MAX,
     HEALTH_SECONDS,
     PUBLISH_BATCH_BYTES_MAX,
     PUBLISH_BATCH_MAX,
+    PUBLISH_RETRY_SECONDS,
     PUBLISH_SECONDS,
     QUEUE_LENGTH_MAX,
 )
@@ -25,10 +27,14 @@ if TYPE_CHECKING:
 
 # A batch is bounded by bytes; each message weighs at least its share of the bound on messages.
 _MESSAGE_WEIGHT_MIN = PUBLISH_BATCH_BYTES_MAX // PUBLISH_BATCH_MAX
+_EMULATOR_CHANNEL = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
 
 
 class PublishFailed(Exception):
-    """Pub/Sub did not take the messages in time. It may have them nevertheless; they may be published again."""
+    """Pub/Sub did not take the message in time. It may have it nevertheless; it may be published again."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Message:
     @staticmethod
     def of(document: Any, attributes: dict[str, str]) -> Message:
         """A message that carries a document as JSON."""
-        return Message(json.dumps(document).encode(), attributes)
+        return Message(json.dumps(document, separators=(",", ":")).encode(), attributes)
 
 
 class Publisher:
@@ -52,6 +58,8 @@ class Publisher:
         self._emulator_host = emulator_host
         self._client: PublisherAsyncClient | None = None
         self._channel: grpc.aio.Channel | None = None
+        self._latest: Message | None = None
+        self._breaker = Breaker("Pub/Sub", self._probe)
         self._batcher: Batcher[Message, str] = Batcher(
             self._publish_batch,
             batch_max=PUBLISH_BATCH_BYTES_MAX,
@@ -64,9 +72,10 @@ class Publisher:
         """Publish one message, together with those that gathered meanwhile; returns its message id.
 
         Raises:
-            PublishFailed: not taken within PUBLISH_SECONDS.
+            PublishFailed: not taken within PUBLISH_SECONDS, or Pub/Sub is known to be away.
             Overloaded: too many messages wait already.
         """
+        self._latest = message
         return await self._batcher.submit(message)
 
     async def reachable(self) -> bool:
@@ -81,21 +90,46 @@ class Publisher:
             return False
         return True
 
-    async def close(self) -> None:
-        """Close the connection."""
+    async def close(self, grace_seconds: float | None = None) -> None:
+        """Close the connection; calls under way have `grace_seconds` to end."""
         if self._channel is not None:
-            await self._channel.close(grace=None)
-            self._channel = self._client = None
+            channel, self._channel, self._client = self._channel, None, None
+            await channel.close(grace_seconds)
 
     async def _publish_batch(self, batch: Sequence[Message]) -> list[str]:
-        messages = [{"data": message.data, "attributes": message.attributes} for message in batch]
+        if self._breaker.is_open():
+            raise PublishFailed("Pub/Sub did not answer a moment ago")
         try:
-            response = await self._open().publish(
-                request={"topic": self._topic, "messages": messages}, timeout=PUBLISH_SECONDS, retry=None
-            )
+            return await self._send(batch)
         except Exception as error:  # the client raises its own errors, grpc's and asyncio's
+            self._breaker.trip(type(error).__name__)
             raise PublishFailed(type(error).__name__) from error
+
+    async def _send(self, batch: Sequence[Message]) -> list[str]:
+        """One Publish call; a passing error is tried again within PUBLISH_SECONDS."""
+        from google.api_core.exceptions import ServiceUnavailable
+        from google.api_core.retry import AsyncRetry, if_exception_type
+        from google.pubsub_v1 import PublishRequest
+
+        request = PublishRequest.pb()(topic=self._topic)
+        for message in batch:
+            request.messages.add(data=message.data, attributes=message.attributes)
+        retry = AsyncRetry(
+            if_exception_type(ServiceUnavailable),
+            initial=PUBLISH_RETRY_SECONDS,
+            maximum=PUBLISH_SECONDS,
+            timeout=PUBLISH_SECONDS,
+        )
+        response = await self._open().publish(
+            request=PublishRequest.wrap(request), timeout=PUBLISH_SECONDS, retry=retry
+        )
         return list(response.message_ids)
+
+    async def _probe(self) -> None:
+        """Publish the latest message (again) over a new connection: the old one may be dead and not know it."""
+        await self.close(PUBLISH_SECONDS)
+        if self._latest:
+            await self._send([self._latest])
 
     def _open(self) -> PublisherAsyncClient:
         if self._client is None:
@@ -104,11 +138,7 @@ class Publisher:
             from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
             if self._emulator_host:
-                options = [
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.max_reconnect_backoff_ms", 1000),
-                ]
-                self._channel = grpc.aio.insecure_channel(self._emulator_host, options=options)
+                self._channel = grpc.aio.insecure_channel(self._emulator_host, options=_EMULATOR_CHANNEL)
                 transport = PublisherGrpcAsyncIOTransport(channel=self._channel)
             else:
                 transport = PublisherGrpcAsyncIOTransport()

@@ -1,21 +1,18 @@
-"""Decide orders as their messages arrive: read the push request, reserve in batches, record what can't be read."""
+"""Decide orders as their messages arrive: reserve in batches, insert what only the queue knows, record the rest."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from uuid import UUID
 
 from common.batching import BadItem, Batcher, Overloaded
-from common.contracts import OrderOutcome, OrderRef, RejectedMessage
+from common.contracts import AdmitItem, AdmitOutcome, OrderRef, RejectedMessage, ReserveOutcome
 from common.database import Database, DatabaseUnavailable
-from common.logs import configure_logging, log, trace_context
+from common.logs import configure_logging, log
+from common.messages import Delivery, Malformed, QueuedOrder, admission, parse_order
 from common.settings import (
+    ADMIT_BATCH_MAX,
     FLUSHES_MAX,
     MESSAGE_TEXT_MAX,
     ORDERS_TOPIC,
@@ -25,46 +22,19 @@ from common.settings import (
 )
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """A Pub/Sub message as a push request brings it."""
-
-    message_id: str
-    data: bytes
-
-
-class NoDelivery(Exception):
-    """The request is no push request of Pub/Sub."""
-
-
-def parse_push(body: bytes) -> Delivery:
-    """The message in a push request's body.
-
-    Raises:
-        NoDelivery: there is none.
-    """
-    try:
-        message = json.loads(body)["message"]
-        message_id = message["messageId"]
-        data = base64.b64decode(message.get("data", ""), validate=True)
-        trace_context.set(str((message.get("attributes") or {}).get("traceparent", "")))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as error:
-        raise NoDelivery from error
-    if not isinstance(message_id, str) or not message_id:
-        raise NoDelivery
-    return Delivery(message_id, data)
-
-
 class Reservations:
     """Decides orders for one instance. Use it from one event loop only."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._orders: Batcher[OrderRef, OrderOutcome] = Batcher(
+    def __init__(self, database: Database, secrets: dict[int, bytes]) -> None:
+        self._database, self._secrets = database, secrets
+        self._orders: Batcher[OrderRef, ReserveOutcome] = Batcher(
             self._reserve_batch,
             batch_max=RESERVE_BATCH_MAX,
             queue_max=QUEUE_LENGTH_MAX,
             flushes_max=FLUSHES_MAX,
+        )
+        self._admissions: Batcher[AdmitItem, AdmitOutcome] = Batcher(
+            self._admit_batch, batch_max=ADMIT_BATCH_MAX, queue_max=QUEUE_LENGTH_MAX, flushes_max=1
         )
         self._rejects: Batcher[RejectedMessage, None] = Batcher(
             self._reject_batch, batch_max=RESERVE_BATCH_MAX, queue_max=QUEUE_LENGTH_MAX, flushes_max=1
@@ -73,19 +43,33 @@ class Reservations:
     async def decide(self, delivery: Delivery) -> bool:
         """Decide the order in a message. True: done, whatever the decision; false: deliver it again later."""
         try:
-            order_id = _order_id(delivery.data)
-            outcome = (await self._orders.submit({"order_id": order_id}))["outcome"] if order_id else "malformed"
-            if outcome in ("malformed", "unknown_order"):
-                await self._reject(delivery, outcome)
-        except (DatabaseUnavailable, Overloaded, BadItem) as error:
-            log(
-                logging.WARNING,
-                "a message could not be processed now",
-                message_id=delivery.message_id,
-                cause=repr(error),
-            )
+            if (reason := await self._decide(delivery)) is not None:
+                await self._reject(delivery, reason)
+        except (DatabaseUnavailable, Overloaded):
+            return False
+        except BadItem as error:
+            log(logging.ERROR, "the database can't take a message", message_id=delivery.message_id, cause=error)
             return False
         return True
+
+    async def _decide(self, delivery: Delivery) -> str | None:
+        """None when the order is decided (or waits for its drop to go on), or why the message is no order."""
+        try:
+            order = parse_order(delivery.data)
+            stored = await self._orders.submit({"order_id": order.order_id})
+            if stored["outcome"] == "unknown_order":
+                if (refused := await self._admit(order, delivery)) is not None:
+                    return refused
+                stored = await self._orders.submit({"order_id": order.order_id})
+        except Malformed:
+            return "malformed"
+        return None if stored["fingerprint"] == order.fingerprint else "differs_from_row"
+
+    async def _admit(self, order: QueuedOrder, delivery: Delivery) -> str | None:
+        """Insert an order that was accepted while the database was away; what stands in its way, if anything does."""
+        item = admission(order, delivery.published_at, self._secrets.values())
+        outcome = (await self._admissions.submit(item))["outcome"]
+        return None if outcome == "stored" else outcome
 
     async def _reject(self, delivery: Delivery, reason: str) -> None:
         # PostgreSQL's text holds no NUL
@@ -93,10 +77,14 @@ class Reservations:
         log(logging.ERROR, "a message was rejected", message_id=delivery.message_id, reason=reason)
         await self._rejects.submit({"id": delivery.message_id, "topic": ORDERS_TOPIC, "reason": reason, "body": body})
 
-    async def _reserve_batch(self, batch: Sequence[OrderRef]) -> list[OrderOutcome]:
-        outcomes: list[OrderOutcome] = await self._database.call("reserve_orders", batch)
+    async def _reserve_batch(self, batch: Sequence[OrderRef]) -> list[ReserveOutcome]:
+        outcomes: list[ReserveOutcome] = await self._database.call("reserve_orders", batch)
         by_id = {outcome["order_id"]: outcome for outcome in outcomes}
         return [by_id[item["order_id"]] for item in batch]
+
+    async def _admit_batch(self, batch: Sequence[AdmitItem]) -> list[AdmitOutcome]:
+        outcomes: list[AdmitOutcome] = await self._database.call("admit_orders", batch)
+        return outcomes
 
     async def _reject_batch(self, batch: Sequence[RejectedMessage]) -> list[None]:
         await self._database.call("reject_messages", batch)
@@ -107,12 +95,5 @@ class Reservations:
 def reservations() -> Reservations:
     """The instance's one Reservations, made by its first request, after the worker process has started."""
     configure_logging()
-    return Reservations(Database(settings().database_url))
-
-
-def _order_id(data: bytes) -> str | None:
-    """The order's id in canonical form, or None if the message holds none."""
-    try:
-        return str(UUID(json.loads(data)["order_id"]))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
+    values = settings()
+    return Reservations(Database(values.database_url), values.order_id_secrets)

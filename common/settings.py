@@ -24,6 +24,7 @@ WAIT_POLL_SECONDS = 0.25  # one batched read for all waiting calls, four times a
 # --- batches: while one database call is under way, the next requests gather ----------------------------------------
 ACCEPT_BATCH_MAX = 200  # about 20 ms in the database; larger batches gain nothing and make the first one wait
 RESERVE_BATCH_MAX = 200
+ADMIT_BATCH_MAX = 100  # whole orders, of up to 64 KiB each
 READ_BATCH_MAX = 500
 PUBLISH_BATCH_MAX = 200  # Pub/Sub takes 1,000 messages or 10 MB in one call; 200 bodies of 64 KiB would be 12.8 MB …
 PUBLISH_BATCH_BYTES_MAX = 7 * 1024 * 1024  # … so the bytes are bounded as well (base64 and JSON stay below 10 MB)
@@ -31,15 +32,21 @@ QUEUE_LENGTH_MAX = 5_000  # some seconds of work; whoever comes later is told to
 FLUSHES_MAX = 2  # two calls under way hide the round trip; an instance needs no more connections than that
 
 # --- time-outs, in seconds ---------------------------------------------------------------------------------------
-DATABASE_CONNECT_SECONDS = 3.0
-DATABASE_COMMAND_SECONDS = 10.0  # a batch takes milliseconds; ten seconds mean that the server is gone
-PUBLISH_SECONDS = 2.0  # a slower Pub/Sub counts as away: the row is durable, and reconcile publishes it
-HEALTH_SECONDS = 1.0
+DATABASE_CONNECT_SECONDS = 2.0  # a healthy server needs milliseconds, and twenty of them with TLS
+DATABASE_STATEMENT_SECONDS = 4.0  # a batch takes milliseconds, and waits for a lock or the disk for a second at worst
+DATABASE_COMMAND_SECONDS = 5.0  # after the server's own limit: whoever says nothing at all is gone
 DATABASE_POOL_MAX = 4  # two for each of the two batchers that write or read at the same time
+PUBLISH_SECONDS = 2.0  # a slower Pub/Sub counts as away: the row is durable, and reconcile publishes it
+PUBLISH_RETRY_SECONDS = 0.05  # the first pause after a passing error, within PUBLISH_SECONDS
+BREAKER_PAUSE_SECONDS = 1.0  # between two looks at a part that is away: soon back, at the price of one call a second
+HEALTH_SECONDS = 1.0
+BODY_SECONDS = 10.0  # for 64 KiB to arrive; a slower client holds an instance's memory for nothing
 
 # --- caches ------------------------------------------------------------------------------------------------------
 FINAL_ORDERS_MAX = 10_000  # about 10 MB of orders whose state has no exit
-KEY_VERSIONS_MAX = 1_000  # drops whose key version an instance remembers; it never changes
+SNAPSHOTS_MAX = 100  # drops that an instance knows, about 10 MB if each has a thousand items
+SNAPSHOT_FRESH_SECONDS = 30.0  # one small read for each drop in so long
+SNAPSHOT_SECONDS_MAX = 300.0  # without the database, orders are taken on a snapshot of this age at most
 
 # --- answers -----------------------------------------------------------------------------------------------------
 POLL_AFTER_SECONDS = 1  # `Retry-After` of a 202
@@ -49,7 +56,9 @@ NOT_OPEN_RETRY_SECONDS_MAX = 3_600  # of a drop that opens later, so that a move
 # --- reconcile ---------------------------------------------------------------------------------------------------
 REPUBLISH_AFTER_SECONDS = 30  # a healthy queue needs less than one
 REPUBLISH_PAUSE_SECONDS_MAX = 3_600
-REPUBLISH_LIMIT = 5_000  # in one run, within the minute that a run has
+REPUBLISH_LIMIT = 2_000  # in one pass; a run makes as many as there is work for
+RECONCILE_SECONDS = 50.0  # a run that left something undone looks again until then; the next one comes in a minute
+RECONCILE_PAUSE_SECONDS = 5.0  # between two such looks: a part that comes back is used within seconds
 MESSAGE_TEXT_MAX = 100_000  # characters of a rejected message that are kept
 
 ORDERS_TOPIC = "orders"

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from common.batching import BadItem, Overloaded
-from common.checkout import overloaded, unavailable
 from common.database import DatabaseUnavailable
 from common.logs import log, trace_context
 from common.parsing import too_large
 from common.problems import Problem
-from common.settings import BODY_BYTES_MAX, settings
+from common.refusals import overloaded, unavailable
+from common.settings import BODY_BYTES_MAX, BODY_SECONDS, settings
 
 Handler = Callable[..., Awaitable[Response]]
 Route = tuple[str, str, Handler]
@@ -37,18 +38,23 @@ def json_response(
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, refused as soon as it is over the limit.
+    """The body, refused as soon as it is over the limit, or when it takes too long to arrive.
 
     Raises:
-        Problem: `too-large`.
+        Problem: `too-large`, `request-timeout`.
+        ClientDisconnect: the client hung up half-way.
     """
     if int(request.headers.get("content-length", "0")) > BODY_BYTES_MAX:
         raise too_large()
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise too_large()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES_MAX:
+                    raise too_large()
+    except TimeoutError:
+        raise Problem("request-timeout", f"Send the whole body within {BODY_SECONDS:.0f} seconds.") from None
     return bytes(body)
 
 
@@ -70,9 +76,13 @@ class Router:
             response = _problem_response(problem)
         except Overloaded:
             response = _problem_response(overloaded())
-        except (DatabaseUnavailable, BadItem) as error:
-            log(logging.ERROR, "the database does not answer", cause=error)
+        except DatabaseUnavailable:
             response = _problem_response(unavailable())
+        except BadItem as error:
+            log(logging.ERROR, "the database can't take what a request holds", cause=error)
+            response = _problem_response(unavailable())
+        except ClientDisconnect:
+            response = Response(None, 400)  # nobody reads it
         _allow_origin(request, response)
         return response
 

@@ -6,19 +6,20 @@ import asyncio
 import logging
 
 from common.batching import Overloaded
-from common.contracts import ClaimBounds, OrderMessage
+from common.contracts import ClaimBounds, OrderMessage, OrderRef
 from common.database import Database
 from common.logs import log
 from common.publisher import Message, Publisher, PublishFailed
-from common.settings import REPUBLISH_AFTER_SECONDS, REPUBLISH_PAUSE_SECONDS_MAX
+from common.reconcile.step import Outcome
+from common.settings import RECONCILE_PAUSE_SECONDS, REPUBLISH_AFTER_SECONDS, REPUBLISH_PAUSE_SECONDS_MAX
 
 
 async def run_once(
     database: Database, publisher: Publisher, limit: int, after_seconds: int = REPUBLISH_AFTER_SECONDS
-) -> dict[str, int]:
+) -> Outcome:
     """Publish up to `limit` orders that wait for longer than `after_seconds`; two runs at once share them out.
 
-    Returns how many were `claimed` and `published`; one that could not be published is claimed again after a pause.
+    Counts how many were `claimed` and `published`; what could not be published is due again at once.
     """
     bounds: ClaimBounds = {
         "limit": limit,
@@ -29,10 +30,17 @@ async def run_once(
     results = await asyncio.gather(
         *(publisher.publish(Message.of(message, {})) for message in claimed), return_exceptions=True
     )
-    failures = [result for result in results if isinstance(result, BaseException)]
-    if unexpected := [error for error in failures if not isinstance(error, (PublishFailed, Overloaded))]:
-        raise unexpected[0]
-    counts = {"claimed": len(claimed), "published": len(claimed) - len(failures)}
+    failed: list[OrderRef] = []
+    for message, result in zip(claimed, results, strict=True):
+        if isinstance(result, PublishFailed | Overloaded):
+            failed.append({"order_id": message["order_id"]})
+        elif isinstance(result, BaseException):
+            raise result
+    if failed:
+        await database.call("mark_unpublished", failed)
+    counts = {"claimed": len(claimed), "published": len(claimed) - len(failed)}
     if claimed:
         log(logging.INFO, "published waiting orders again", claimed=counts["claimed"], published=counts["published"])
-    return counts
+    if failed:
+        return Outcome(counts, RECONCILE_PAUSE_SECONDS)
+    return Outcome(counts, 0 if len(claimed) == limit else None)

@@ -1,8 +1,15 @@
-"""Run the steps of reconcile, one after the other; one that fails doesn't stop the others."""
+"""Run the steps of reconcile, one after the other; one that fails doesn't stop the others.
+
+A run whose steps left work undone (the queue is away, or there was more than one pass takes) looks again until the next
+run is near, so that work goes on within seconds of the queue's return.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
@@ -11,7 +18,13 @@ from common.database import Database
 from common.logs import configure_logging, log
 from common.publisher import Publisher
 from common.reconcile import republish
-from common.settings import ORDERS_TOPIC, REPUBLISH_LIMIT, settings
+from common.reconcile.step import Outcome
+from common.settings import (
+    ORDERS_TOPIC,
+    RECONCILE_SECONDS,
+    REPUBLISH_LIMIT,
+    settings,
+)
 
 
 class Reconcile:
@@ -22,22 +35,34 @@ class Reconcile:
         values = settings()
         database = Database(values.database_url)
         publisher = Publisher(values.project, ORDERS_TOPIC, values.pubsub_emulator_host)
-        self._steps: dict[str, Callable[[], Awaitable[dict[str, int]]]] = {
+        self._steps: dict[str, Callable[[], Awaitable[Outcome]]] = {
             "republish": lambda: republish.run_once(database, publisher, REPUBLISH_LIMIT),
         }
 
-    async def run_once(self) -> tuple[dict[str, Any], bool]:
-        """A report with the counts of every step, or its error, and whether all went well."""
-        report: dict[str, Any] = {}
-        failed = False
-        for name, run in self._steps.items():
+    async def run(self) -> tuple[dict[str, Any], bool]:
+        """A report with the counts of every step, summed up, or its error; and whether all went well."""
+        deadline = time.monotonic() + RECONCILE_SECONDS
+        totals: dict[str, Counter[str]] = {name: Counter() for name in self._steps}
+        while True:
+            errors, again_seconds = await self._run_once(totals)
+            if errors or again_seconds is None or time.monotonic() + again_seconds > deadline:
+                return {**totals, **errors}, not errors
+            await asyncio.sleep(again_seconds)
+
+    async def _run_once(self, totals: dict[str, Counter[str]]) -> tuple[dict[str, Any], float | None]:
+        errors: dict[str, Any] = {}
+        again: list[float] = []
+        for name, step in self._steps.items():
             try:
-                report[name] = await run()
+                outcome = await step()
             except Exception as error:  # whatever it is, the other steps have their work to do
-                failed = True
                 log(logging.ERROR, "a step of reconcile failed", error=error, step=name)
-                report[name] = {"error": type(error).__name__}
-        return report, not failed
+                errors[name] = {**totals[name], "error": type(error).__name__}
+            else:
+                totals[name].update(outcome.counts)
+                if outcome.again_seconds is not None:
+                    again.append(outcome.again_seconds)
+        return errors, min(again, default=None)
 
 
 @lru_cache(maxsize=1)

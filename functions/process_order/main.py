@@ -6,7 +6,8 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from common.reservations import NoDelivery, parse_push, reservations
+from common.messages import NoDelivery, parse_push
+from common.reservations import reservations
 
 
 @functions_framework.aio.http

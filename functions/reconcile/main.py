@@ -11,6 +11,6 @@ from common.reconcile.steps import reconcile_steps
 
 @functions_framework.aio.http
 async def reconcile(_request: Request) -> Response:
-    """Run every step once: 200 with the report, or 500 with it when a step failed."""
-    report, well = await reconcile_steps().run_once()
+    """Run every step: 200 with the report, or 500 with it when a step failed."""
+    report, well = await reconcile_steps().run()
     return JSONResponse(report, 200 if well else 500)

@@ -1,7 +1,7 @@
 -- claim_waiting_orders({limit, after_seconds, pause_seconds_max}) -> [message]: orders that stay accepted longer than
--- they should, oldest first, marked as published now. The pause before an order is handed out again doubles with the
--- time that it has waited, up to the maximum. Orders of paused drops wait for the drop. SKIP LOCKED: two callers at once
--- get different orders.
+-- they should, oldest first, marked as published now. The pause before an order is handed out again doubles with the time
+-- that it has waited, up to the maximum; an order known not to be in the queue (published at -infinity) is due at once. Orders of paused drops wait for the drop.
+-- SKIP LOCKED: two callers at once get different orders.
 CREATE OR REPLACE FUNCTION claim_waiting_orders(bounds jsonb) RETURNS jsonb
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     WITH due AS (

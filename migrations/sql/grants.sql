@@ -14,9 +14,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO merchdrop_checkout, merchdrop_process_order, merchdrop_reconcile, merchdrop_operator;
 
-GRANT EXECUTE ON FUNCTION accept_orders, release_orders TO merchdrop_checkout;
+GRANT EXECUTE ON FUNCTION accept_orders, mark_unpublished, release_orders TO merchdrop_checkout;
 GRANT SELECT ON shown_drops, shown_orders TO merchdrop_checkout, merchdrop_operator;
-GRANT EXECUTE ON FUNCTION reserve_orders, reject_messages TO merchdrop_process_order;
-GRANT EXECUTE ON FUNCTION claim_waiting_orders TO merchdrop_reconcile;
+GRANT EXECUTE ON FUNCTION reserve_orders, admit_orders, reject_messages TO merchdrop_process_order;
+GRANT EXECUTE ON FUNCTION claim_waiting_orders, mark_unpublished TO merchdrop_reconcile;
 GRANT EXECUTE ON FUNCTION create_drop, set_drop_state, restock_item TO merchdrop_operator;
 GRANT SELECT ON audit_violations, late_orders TO merchdrop_reconcile, merchdrop_operator;

@@ -1,5 +1,5 @@
--- reserve_orders([{order_id}]) -> [{order_id, outcome}], one for each distinct id; outcome is the order's status, or
--- `paused` (the drop is: the order stays accepted) or `unknown_order`.
+-- reserve_orders([{order_id}]) -> [{order_id, outcome, fingerprint}], one for each distinct id; outcome is the order's
+-- status, or `paused` (the drop is: the order stays accepted) or `unknown_order`; the fingerprint is the stored request's.
 --
 -- Locks in the one order that everybody keeps (items, customer_limits, orders), then reads in a later statement, because
 -- in READ COMMITTED a statement does not see what was committed while it waited. Decides in a loop, oldest order first:
@@ -95,7 +95,7 @@ BEGIN
         PERFORM write_decisions(decided, statuses, reasons);
     END IF;
 
-    SELECT jsonb_agg(jsonb_build_object('order_id', a.id, 'outcome',
+    SELECT jsonb_agg(jsonb_build_object('order_id', a.id, 'fingerprint', r.fingerprint, 'outcome',
         CASE WHEN r.id IS NULL THEN 'unknown_order' WHEN r.status = 'accepted' THEN 'paused' ELSE r.status END))
     INTO outcomes
     FROM unnest(asked) AS a (id) LEFT JOIN orders r ON r.id = a.id;

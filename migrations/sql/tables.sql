@@ -44,7 +44,7 @@ CREATE TABLE orders (
     event_seq       integer NOT NULL DEFAULT 1,
     accepted_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    published_at    timestamptz,  -- when the order was last known to be in the queue
+    published_at    timestamptz,  -- when the order was last known to be in the queue; -infinity: known not to be
     hold_expires_at timestamptz,
     CONSTRAINT orders_one_per_key UNIQUE (drop_id, idempotency_key)
 ) WITH (fillfactor = 80);

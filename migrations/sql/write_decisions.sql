@@ -33,7 +33,7 @@ BEGIN
 
     UPDATE orders SET status = t.status, reason = t.reason, updated_at = clock_timestamp(),
         event_seq = event_seq + CASE t.status WHEN 'confirmed' THEN 2 ELSE 1 END,
-        published_at = coalesce(published_at, clock_timestamp())
+        published_at = coalesce(nullif(published_at, '-infinity'), clock_timestamp())
     FROM unnest(ids, statuses, reasons) AS t (id, status, reason)
     WHERE orders.id = t.id;
 END $$;

@@ -17,10 +17,12 @@ TABLES = (
 )
 FUNCTIONS = (
     "accept_orders",
+    "admit_orders",
     "write_decisions",
     "reserve_orders",
     "release_orders",
     "claim_waiting_orders",
+    "mark_unpublished",
     "reject_messages",
     "create_drop",
     "set_drop_state",

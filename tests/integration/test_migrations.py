@@ -15,6 +15,8 @@ FUNCTIONS = {
     "accept_orders": {"merchdrop_checkout"},
     "release_orders": {"merchdrop_checkout"},
     "reserve_orders": {"merchdrop_process_order"},
+    "admit_orders": {"merchdrop_process_order"},
+    "mark_unpublished": {"merchdrop_checkout", "merchdrop_reconcile"},
     "reject_messages": {"merchdrop_process_order"},
     "claim_waiting_orders": {"merchdrop_reconcile"},
     "create_drop": {"merchdrop_operator"},
@@ -79,4 +81,4 @@ async def test_what_the_functions_return_has_the_fields_of_its_counterpart(engin
     message = (await engine.call("claim_waiting_orders", bounds))[0]
     assert set(message) == set(contracts.OrderMessage.__annotations__)
     outcome = (await engine.call("reserve_orders", [{"order_id": order("a")["order_id"]}]))[0]
-    assert set(outcome) == set(contracts.OrderOutcome.__annotations__)
+    assert set(outcome) == set(contracts.ReserveOutcome.__annotations__)

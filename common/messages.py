@@ -1,0 +1,106 @@
+"""Messages of the orders topic, as push requests bring them: read, checked, made into what the database takes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from common.contracts import AdmitItem
+from common.logs import trace_context
+from common.models import CheckoutRequest
+from common.order_ids import derive_order_id
+from common.parsing import fingerprint
+
+
+class NoDelivery(Exception):
+    """The request is no push request of Pub/Sub."""
+
+
+class Malformed(Exception):
+    """A message that can never be processed."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A Pub/Sub message: its id, when it was published (RFC 3339, as Pub/Sub writes it), and what it carries."""
+
+    message_id: str
+    published_at: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class QueuedOrder:
+    """What an order's message says of it; `document` is all of it, and is read only if the order has no row."""
+
+    order_id: str
+    fingerprint: str
+    document: dict[str, Any]
+
+
+def parse_push(body: bytes) -> Delivery:
+    """The message in a push request's body.
+
+    Raises:
+        NoDelivery: there is none.
+    """
+    try:
+        message = json.loads(body)["message"]
+        message_id = message["messageId"]
+        data = base64.b64decode(message.get("data", ""), validate=True)
+        published_at = str(message.get("publishTime", ""))
+        trace_context.set(str((message.get("attributes") or {}).get("traceparent", "")))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as error:
+        raise NoDelivery from error
+    if not isinstance(message_id, str) or not message_id:
+        raise NoDelivery
+    return Delivery(message_id, published_at, data)
+
+
+def parse_order(data: bytes) -> QueuedOrder:
+    """The order in a message.
+
+    Raises:
+        Malformed: it names none.
+    """
+    try:
+        document = json.loads(data)
+        return QueuedOrder(str(UUID(document["order_id"])), str(document["fingerprint"]), document)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Malformed from error
+
+
+def admission(order: QueuedOrder, published_at: str, secrets: Iterable[bytes]) -> AdmitItem:
+    """The order as `admit_orders` takes it, once the message has proved to be one of checkout's.
+
+    Raises:
+        Malformed: a field is missing or invalid, or the id is not the one that drop and key derive to.
+    """
+    try:
+        request = CheckoutRequest.model_validate(order.document["request"])
+        key, amount_minor = order.document["idempotency_key"], order.document["amount_minor"]
+        is_timed = datetime.fromisoformat(published_at).tzinfo is not None
+    except (KeyError, ValueError) as error:  # pydantic's ValidationError is one
+        raise Malformed from error
+    document = request.document()
+    if not (is_timed and isinstance(key, str) and type(amount_minor) is int and amount_minor >= 0):
+        raise Malformed
+    if order.order_id not in {str(derive_order_id(secret, request.drop_id, key)) for secret in secrets}:
+        raise Malformed
+    if fingerprint(document) != order.fingerprint:
+        raise Malformed
+    return {
+        "order_id": order.order_id,
+        "drop_id": request.drop_id,
+        "idempotency_key": key,
+        "fingerprint": order.fingerprint,
+        "request": document,
+        "amount_minor": amount_minor,
+        "published_at": published_at,
+    }
