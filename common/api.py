@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from common.checkout import Checkout
 from common.database import Database, DatabaseUnavailable
-from common.logs import configure_logging
 from common.openapi import openapi_document
 from common.orders import Orders
 from common.parsing import check_content_type, parse_checkout, parse_idempotency_key
@@ -18,13 +17,14 @@ from common.problems import Problem
 from common.publisher import Publisher
 from common.settings import HEALTH_SECONDS, ORDERS_TOPIC, POLL_AFTER_SECONDS, WAIT_SECONDS_MAX, settings
 from common.web import Router, json_response, read_body
+from common.worker import start_worker
 
 
 class Api:
     """The calls of one instance, and the clients that they share."""
 
     def __init__(self) -> None:
-        configure_logging()
+        start_worker()
         values = settings()
         self._database = Database(values.database_url)
         self._publisher = Publisher(values.project, ORDERS_TOPIC, values.pubsub_emulator_host)

@@ -8,12 +8,12 @@ connection that takes too long is cut.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import asyncpg
+import orjson
 
 from common.batching import BadItem
 from common.breaker import Breaker
@@ -30,6 +30,7 @@ _DATA = ("22", "23")  # data exception, integrity constraint violation
 _AWAY = ("08", "53", "57P")  # connection lost, no resources, the server is going or not yet there
 _SERVER_SETTINGS = {
     "application_name": "merchdrop",
+    "enable_seqscan": "off",  # a plan made while a table was small is kept; everything here is found by an index
     "jit": "off",  # compiling costs more than it saves in statements of milliseconds
     "statement_timeout": str(int(DATABASE_STATEMENT_SECONDS * 1000)),
 }
@@ -63,10 +64,10 @@ class Database:
             DatabaseUnavailable: no connection, no answer in time, or the server gave up.
         """
         try:
-            rows = await self._run(f"SELECT {function}($1::jsonb)", (json.dumps(argument),))
+            rows = await self._run(f"SELECT {function}($1::jsonb)", (orjson.dumps(argument).decode(),))
         except _Lost as error:  # it may be done: only the caller knows what a second time would mean
             raise DatabaseUnavailable(str(error)) from error
-        return json.loads(rows[0][0])
+        return orjson.loads(rows[0][0])
 
     async def read(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run one statement that changes nothing and fetch its rows; raises as `call` does."""

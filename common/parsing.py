@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import orjson
 from pydantic import ValidationError
 
 from common.models import CheckoutRequest
@@ -67,13 +68,7 @@ def parse_checkout(body: bytes) -> CheckoutRequest:
         Problem: `malformed-json`, or `invalid-request` with one error for each bad field.
     """
     try:
-        document = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_no_constant,
-            parse_int=_parse_int,
-            parse_float=_parse_float,
-        )
+        document = _DECODER.decode(body.decode("utf-8"))
     except RecursionError:
         raise Problem("malformed-json", "The body is nested too deeply.") from None
     except ValueError as error:
@@ -86,8 +81,7 @@ def parse_checkout(body: bytes) -> CheckoutRequest:
 
 def fingerprint(document: dict[str, Any]) -> str:
     """SHA-256 over the canonical JSON of a validated request: field order and white space don't count."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _field_errors(error: ValidationError) -> list[dict[str, str]]:
@@ -122,3 +116,12 @@ def _parse_float(text: str) -> int | float:
     """A number with a point or an exponent; 1.0 and 1e0 are the integer 1, as JSON Schema has it."""
     number = float(text)
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+# orjson is several times faster, but takes a name that stands twice, and rounds numbers that don't fit.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates,
+    parse_constant=_no_constant,
+    parse_int=_parse_int,
+    parse_float=_parse_float,
+)

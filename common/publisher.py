@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import orjson
 
 from common.batching import Batcher
 from common.breaker import Breaker
@@ -47,7 +47,7 @@ class Message:
     @staticmethod
     def of(document: Any, attributes: dict[str, str]) -> Message:
         """A message that carries a document as JSON."""
-        return Message(json.dumps(document, separators=(",", ":")).encode(), attributes)
+        return Message(orjson.dumps(document), attributes)
 
 
 class Publisher:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from common.batching import BadItem, Batcher, Overloaded
 from common.contracts import AdmitItem, AdmitOutcome, OrderRef, RejectedMessage, ReserveOutcome
 from common.database import Database, DatabaseUnavailable
-from common.logs import configure_logging, log
+from common.logs import log
 from common.messages import Delivery, Malformed, QueuedOrder, admission, parse_order
 from common.settings import (
     ADMIT_BATCH_MAX,
@@ -20,6 +20,7 @@ from common.settings import (
     RESERVE_BATCH_MAX,
     settings,
 )
+from common.worker import start_worker
 
 
 class Reservations:
@@ -94,6 +95,6 @@ class Reservations:
 @lru_cache(maxsize=1)
 def reservations() -> Reservations:
     """The instance's one Reservations, made by its first request, after the worker process has started."""
-    configure_logging()
+    start_worker()
     values = settings()
     return Reservations(Database(values.database_url), values.order_id_secrets)

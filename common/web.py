@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -33,8 +33,7 @@ def json_response(
     media_type: str = "application/json",
 ) -> Response:
     """A JSON answer that no cache keeps, unless its headers say otherwise."""
-    body = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
-    return Response(body, status, {"Cache-Control": "no-store", **(headers or {})}, media_type)
+    return Response(orjson.dumps(document), status, {"Cache-Control": "no-store", **(headers or {})}, media_type)
 
 
 async def read_body(request: Request) -> bytes:
@@ -44,7 +43,7 @@ async def read_body(request: Request) -> bytes:
         Problem: `too-large`, `request-timeout`.
         ClientDisconnect: the client hung up half-way.
     """
-    if int(request.headers.get("content-length", "0")) > BODY_BYTES_MAX:
+    if int((request.headers.getlist("content-length") or ["0"])[0]) > BODY_BYTES_MAX:
         raise too_large()
     body = bytearray()
     try:
@@ -62,14 +61,19 @@ class Router:
     """Sends a request to the handler of its method and path; path parameters stand in braces."""
 
     def __init__(self, routes: list[Route]) -> None:
-        self._routes: dict[str, tuple[re.Pattern[str], dict[str, Handler]]] = {}
+        self._exact: dict[str, dict[str, Handler]] = {}
+        self._patterns: dict[re.Pattern[str], dict[str, Handler]] = {}
         for method, path, handler in routes:
-            pattern = re.compile(re.sub(r"\{\w+\}", "([^/]+)", path))
-            self._routes.setdefault(path, (pattern, {}))[1][method] = handler
+            if "{" in path:
+                pattern = re.compile(re.sub(r"\{\w+\}", "([^/]+)", path))
+                self._patterns.setdefault(pattern, {})[method] = handler
+            else:
+                self._exact.setdefault(path, {})[method] = handler
 
     async def answer(self, request: Request) -> Response:
         """The handler's answer, or the problem that it raised; never raises."""
-        trace_context.set(request.headers.get("traceparent", ""))
+        if trace := request.headers.getlist("traceparent"):
+            trace_context.set(trace[0])
         try:
             response = await self._dispatch(request)
         except Problem as problem:
@@ -83,23 +87,26 @@ class Router:
             response = _problem_response(unavailable())
         except ClientDisconnect:
             response = Response(None, 400)  # nobody reads it
-        _allow_origin(request, response)
+        if settings().cors_origins:
+            _allow_origin(request, response)
         return response
 
     async def _dispatch(self, request: Request) -> Response:
-        for pattern, handlers in self._routes.values():
-            if match := pattern.fullmatch(request.url.path):
-                return await self._call(request, handlers, match.groups())
+        path: str = request.scope["path"]
+        if handlers := self._exact.get(path):
+            return await self._call(request, handlers)
+        for pattern, handlers in self._patterns.items():
+            if match := pattern.fullmatch(path):
+                return await self._call(request, handlers, *match.groups())
         raise Problem("not-found", "See GET /v1/openapi.json for the paths that there are.")
 
-    async def _call(self, request: Request, handlers: dict[str, Handler], parameters: tuple[str, ...]) -> Response:
+    async def _call(self, request: Request, handlers: dict[str, Handler], *parameters: str) -> Response:
+        if handler := handlers.get("GET" if request.method == "HEAD" else request.method):
+            return await handler(request, *parameters)
         allowed = ", ".join(sorted({*handlers, "OPTIONS", *(["HEAD"] if "GET" in handlers else [])}))
         if request.method == "OPTIONS":
             return Response(None, 204, {"Allow": allowed, **_preflight(request, allowed)})
-        handler = handlers.get("GET" if request.method == "HEAD" else request.method)
-        if handler is None:
-            raise Problem("method-not-allowed", f"Use one of: {allowed}.", headers={"Allow": allowed})
-        return await handler(request, *parameters)
+        raise Problem("method-not-allowed", f"Use one of: {allowed}.", headers={"Allow": allowed})
 
 
 def _problem_response(problem: Problem) -> Response:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from common.database import Database
-from common.logs import configure_logging, log
+from common.logs import log
 from common.publisher import Publisher
 from common.reconcile import republish
 from common.reconcile.step import Outcome
@@ -25,13 +25,14 @@ from common.settings import (
     REPUBLISH_LIMIT,
     settings,
 )
+from common.worker import start_worker
 
 
 class Reconcile:
     """The steps and the clients that they share, for one instance."""
 
     def __init__(self) -> None:
-        configure_logging()
+        start_worker()
         values = settings()
         database = Database(values.database_url)
         publisher = Publisher(values.project, ORDERS_TOPIC, values.pubsub_emulator_host)

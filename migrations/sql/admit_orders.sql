@@ -6,7 +6,7 @@
 -- The buyer was told 202, so what can't be served is a row with its reason: `rejected`, when the drop was not open at
 -- published_at (`drop_closed`), sells no such SKU (`unknown_sku`) or asks another price than quoted (`price_changed`).
 CREATE OR REPLACE FUNCTION admit_orders(batch jsonb) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     outcomes jsonb;
 BEGIN
@@ -54,6 +54,6 @@ BEGIN
     INTO outcomes
     FROM (SELECT n, (e->>'order_id')::uuid AS order_id, e->>'drop_id' AS drop_id
           FROM jsonb_array_elements(batch) WITH ORDINALITY AS t (e, n)) a
-    LEFT JOIN orders o ON o.id = a.order_id LEFT JOIN drops d ON d.id = a.drop_id;
+    LEFT JOIN LATERAL (SELECT id FROM orders WHERE orders.id = a.order_id OFFSET 0) o ON true LEFT JOIN drops d ON d.id = a.drop_id;
     RETURN coalesce(outcomes, '[]'::jsonb);
 END $$;

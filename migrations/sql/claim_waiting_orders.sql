@@ -3,7 +3,7 @@
 -- that it has waited, up to the maximum; an order known not to be in the queue (published at -infinity) is due at once. Orders of paused drops wait for the drop.
 -- SKIP LOCKED: two callers at once get different orders.
 CREATE OR REPLACE FUNCTION claim_waiting_orders(bounds jsonb) RETURNS jsonb
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
     WITH due AS (
         SELECT r.id FROM orders r JOIN drops d ON d.id = r.drop_id
         WHERE r.status = 'accepted' AND d.state <> 'paused'

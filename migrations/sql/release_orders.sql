@@ -2,7 +2,7 @@
 -- held back on sale. outcome: `cancelled`, `too_late` (already confirmed: money or units have changed hands), another
 -- status that the order already has, or `unknown_order`. An accepted order holds nothing yet and is simply cancelled.
 CREATE OR REPLACE FUNCTION release_orders(batch jsonb) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     asked uuid[];
     held uuid[];

@@ -51,7 +51,6 @@ CREATE TABLE orders (
 
 -- What reconcile looks through; an order leaves this index when it is decided.
 CREATE INDEX orders_waiting ON orders (drop_id, accepted_at) WHERE status = 'accepted';
-CREATE INDEX orders_by_customer ON orders (drop_id, customer_id);
 
 CREATE TABLE order_lines (
     order_id         uuid NOT NULL,
@@ -61,6 +60,7 @@ CREATE TABLE order_lines (
     PRIMARY KEY (order_id, sku)
 );
 
+-- Only for drops with a limit.
 CREATE TABLE customer_limits (
     drop_id     text NOT NULL,
     customer_id text NOT NULL,
@@ -100,3 +100,17 @@ CREATE TABLE rejected_messages (
     body        text NOT NULL,
     rejected_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- What reserve_orders works on: a line of an order with what never changes about it, numbered by item and by buyer, …
+CREATE TYPE wanted_line AS (
+    order_id           uuid,
+    drop_id            text,
+    sku                text,
+    quantity           integer,
+    customer_id        text,
+    per_customer_limit integer,
+    item               integer,
+    buyer              integer
+);
+-- … and what becomes of an order.
+CREATE TYPE decision AS (order_id uuid, status text, reason text);

@@ -59,6 +59,7 @@ SELECT 1, coalesce(c.drop_id, b.drop_id), NULL,
        format('a customer''s limit counts %s units, his orders hold %s', coalesce(c.quantity, 0), coalesce(b.quantity, 0))
 FROM customer_limits c
 FULL JOIN (SELECT o.drop_id, o.customer_id, sum(l.quantity) AS quantity FROM orders o JOIN order_lines l ON l.order_id = o.id
+           JOIN drops d ON d.id = o.drop_id AND d.per_customer_limit IS NOT NULL
            WHERE o.status IN ('reserved', 'action_required', 'confirmed') GROUP BY o.drop_id, o.customer_id) b
     ON b.drop_id = c.drop_id AND b.customer_id = c.customer_id
 WHERE coalesce(c.quantity, 0) <> coalesce(b.quantity, 0)

@@ -1,39 +1,42 @@
--- write_decisions(ids, statuses, reasons): the books of reserve_orders, for orders that it has locked and decided. Not
--- granted to anybody: only reserve_orders, which runs as the owner, may call it.
-CREATE OR REPLACE FUNCTION write_decisions(ids uuid[], statuses text[], reasons text[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- write_decisions(lines, decisions): the books of reserve_orders, for orders that it has locked and decided. Not granted to
+-- anybody: only reserve_orders, which runs as the owner, may call it.
+CREATE OR REPLACE FUNCTION write_decisions(lines wanted_line[], decisions decision[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    won wanted_line[];  -- the lines of the orders that get what they asked for
 BEGIN
-    UPDATE items SET reserved = reserved + won.to_hold, sold = sold + won.to_sell
-    FROM (SELECT r.drop_id, l.sku, coalesce(sum(l.quantity) FILTER (WHERE t.status = 'reserved'), 0) AS to_hold,
-                 coalesce(sum(l.quantity) FILTER (WHERE t.status = 'confirmed'), 0) AS to_sell
-          FROM unnest(ids, statuses) AS t (id, status) JOIN orders r ON r.id = t.id JOIN order_lines l ON l.order_id = r.id
-          WHERE t.status IN ('reserved', 'confirmed') GROUP BY r.drop_id, l.sku) won
-    WHERE items.drop_id = won.drop_id AND items.sku = won.sku;
+    SELECT array_agg(w) INTO won FROM unnest(lines) AS w JOIN unnest(decisions) AS d USING (order_id)
+    WHERE d.status IN ('reserved', 'confirmed');
 
-    INSERT INTO customer_limits (drop_id, customer_id, quantity)
-    SELECT r.drop_id, r.customer_id, sum(l.quantity)
-    FROM unnest(ids, statuses) AS t (id, status) JOIN orders r ON r.id = t.id JOIN order_lines l ON l.order_id = r.id
-    WHERE t.status IN ('reserved', 'confirmed') GROUP BY r.drop_id, r.customer_id ORDER BY r.drop_id, r.customer_id
-    ON CONFLICT (drop_id, customer_id) DO UPDATE SET quantity = customer_limits.quantity + excluded.quantity;
+    UPDATE items SET reserved = reserved + t.to_hold, sold = sold + t.to_sell
+    FROM (SELECT w.drop_id, w.sku, coalesce(sum(w.quantity) FILTER (WHERE d.status = 'reserved'), 0) AS to_hold,
+                 coalesce(sum(w.quantity) FILTER (WHERE d.status = 'confirmed'), 0) AS to_sell
+          FROM unnest(won) AS w JOIN unnest(decisions) AS d USING (order_id) GROUP BY w.drop_id, w.sku) t
+    WHERE items.drop_id = t.drop_id AND items.sku = t.sku;
+
+    UPDATE customer_limits SET quantity = customer_limits.quantity + t.quantity
+    FROM (SELECT drop_id, customer_id, sum(quantity) AS quantity FROM unnest(won)
+          WHERE per_customer_limit IS NOT NULL GROUP BY drop_id, customer_id) t
+    WHERE customer_limits.drop_id = t.drop_id AND customer_limits.customer_id = t.customer_id;
 
     INSERT INTO ledger (drop_id, sku, order_id, kind, quantity)
-    SELECT r.drop_id, l.sku, r.id, k.kind, l.quantity
-    FROM unnest(ids, statuses) AS t (id, status) JOIN orders r ON r.id = t.id JOIN order_lines l ON l.order_id = r.id
+    SELECT w.drop_id, w.sku, w.order_id, k.kind, w.quantity
+    FROM unnest(won) AS w JOIN unnest(decisions) AS d USING (order_id)
     CROSS JOIN (VALUES ('reserve', 1), ('sell', 2)) AS k (kind, step)
-    WHERE t.status = 'confirmed' OR t.status = 'reserved' AND k.kind = 'reserve'
-    ORDER BY r.id, k.step;
+    WHERE d.status = 'confirmed' OR k.kind = 'reserve'
+    ORDER BY w.order_id, k.step;
 
     -- a free order passes through `reserved` on its way: two events, one state
+    WITH written AS (
+        UPDATE orders SET status = d.status, reason = d.reason, updated_at = clock_timestamp(),
+            event_seq = event_seq + CASE d.status WHEN 'confirmed' THEN 2 ELSE 1 END,
+            published_at = coalesce(nullif(published_at, '-infinity'), clock_timestamp())
+        FROM unnest(decisions) AS d WHERE orders.id = d.order_id
+        RETURNING orders.drop_id, orders.id, orders.event_seq, orders.status, orders.reason
+    )
     INSERT INTO events (drop_id, order_id, seq, type, reason)
-    SELECT r.drop_id, r.id, r.event_seq + 1, CASE t.status WHEN 'confirmed' THEN 'order.reserved' ELSE 'order.' || t.status END, t.reason
-    FROM unnest(ids, statuses, reasons) AS t (id, status, reason) JOIN orders r ON r.id = t.id
-    UNION ALL
-    SELECT r.drop_id, r.id, r.event_seq + 2, 'order.confirmed', NULL
-    FROM unnest(ids, statuses) AS t (id, status) JOIN orders r ON r.id = t.id WHERE t.status = 'confirmed';
-
-    UPDATE orders SET status = t.status, reason = t.reason, updated_at = clock_timestamp(),
-        event_seq = event_seq + CASE t.status WHEN 'confirmed' THEN 2 ELSE 1 END,
-        published_at = coalesce(nullif(published_at, '-infinity'), clock_timestamp())
-    FROM unnest(ids, statuses, reasons) AS t (id, status, reason)
-    WHERE orders.id = t.id;
+    SELECT w.drop_id, w.id, w.event_seq + e.step, 'order.' || e.status, w.reason
+    FROM written w CROSS JOIN LATERAL (
+        SELECT 0 AS step, w.status UNION ALL SELECT -1, 'reserved' WHERE w.status = 'confirmed') AS e (step, status)
+    ORDER BY w.id, e.step;
 END $$;

@@ -39,4 +39,5 @@ def downgrade() -> None:
     statements("DROP VIEW late_orders, audit_violations, shown_orders, shown_drops")
     for name in FUNCTIONS:
         statements(f"DROP FUNCTION {name}")
+    statements("DROP TYPE wanted_line, decision")
     statements(f"DROP TABLE {', '.join(TABLES)}")

@@ -22,7 +22,7 @@ from tests.conftest import Engine, order
     ],
 )
 async def test_every_kind_of_broken_book_is_found(engine: Engine, breakage: str) -> None:
-    await engine.create_drop()
+    await engine.create_drop(per_customer_limit=5)
     await engine.accept(order("a"))
     await engine.reserve(order("a")["order_id"])
     assert await engine.violations() == []

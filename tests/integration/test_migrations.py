@@ -66,7 +66,7 @@ async def test_every_sql_function_is_sealed_and_takes_and_returns_json(engine: E
     assert {row["proname"] for row in rows} == set(FUNCTIONS)
     for row in rows:
         assert row["prosecdef"], row["proname"]
-        assert row["proconfig"] == ["search_path=public, pg_temp"], row["proname"]
+        assert row["proconfig"][0] == "search_path=public, pg_temp", row["proname"]
         if row["proname"] != "write_decisions":
             assert (row["takes"], row["gives"]) == (["jsonb"], "jsonb"), row["proname"]
 

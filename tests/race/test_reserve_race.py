@@ -25,7 +25,7 @@ WINDOW = "PERFORM pg_sleep(0.1);\n"
 
 LOCKS_IN_CART_ORDER = """
     FOR o IN SELECT r.drop_id, l->>'sku' AS sku FROM orders r, jsonb_array_elements(r.request->'items') AS l
-             WHERE r.id = ANY (waiting) LOOP
+             WHERE r.id = ANY (asked) LOOP
         PERFORM 1 FROM items WHERE drop_id = o.drop_id AND sku = o.sku FOR NO KEY UPDATE;
         PERFORM pg_sleep(0.1);
     END LOOP;

@@ -215,10 +215,10 @@ class Model:
         return {one: self.orders[one].status if one in self.orders else "unknown_order" for one in ids}
 
     def bought(self) -> dict[tuple[str, str], int]:
-        """Units that each customer holds of each drop."""
+        """Units that each customer holds of each drop that has a limit."""
         units: dict[tuple[str, str], int] = {}
         for found in self.orders.values():
-            if found.holds:
+            if found.holds and self.drops[found.wanted.drop_id].limit is not None:
                 buyer = (found.wanted.drop_id, found.wanted.customer)
                 units[buyer] = units.get(buyer, 0) + sum(found.wanted.items.values())
         return units
