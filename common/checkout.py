@@ -1,33 +1,44 @@
 """Take orders: claim the idempotency key, make the order durable, hand it to the queue, answer.
 
-Durable means a row; while the database is away, it means a message that Pub/Sub has taken.
+Durable means a row; while the database is away, it means a message that Pub/Sub has taken. Orders that arrive together
+go through both as one batch.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from common.batching import BadItem, Batcher, Overloaded
+import orjson
+
+from common.batching import BadItem, Batcher
 from common.contracts import AcceptItem, AcceptVerdict, OrderMessage, OrderRef
 from common.database import Database, DatabaseUnavailable
 from common.logs import log, trace_context
 from common.models import CheckoutRequest
 from common.order_ids import derive_order_id
-from common.parsing import fingerprint
+from common.parsing import canonical_json, fingerprint
 from common.publisher import Message, Publisher, PublishFailed
 from common.refusals import drop_not_found, refusal, unavailable
 from common.settings import ACCEPT_BATCH_MAX, FLUSHES_MAX, QUEUE_LENGTH_MAX
 from common.snapshots import DropSnapshot, DropSnapshots
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(NamedTuple):
     """An accepted order; `replayed` when an earlier request under its key made it."""
 
     order_id: str
     replayed: bool
+
+
+class _Arrival(NamedTuple):
+    """An order on its way in: for the database, and what it takes to promise it without one."""
+
+    item: AcceptItem
+    request: CheckoutRequest
+    drop: DropSnapshot
+    traceparent: str
 
 
 class Checkout:
@@ -36,14 +47,11 @@ class Checkout:
     def __init__(self, database: Database, publisher: Publisher, secrets: dict[int, bytes]) -> None:
         self._database, self._publisher, self._secrets = database, publisher, secrets
         self._drops = DropSnapshots(database)
-        self._accepts: Batcher[AcceptItem, AcceptVerdict] = Batcher(
-            self._accept_batch,
+        self._arrivals: Batcher[_Arrival, AcceptVerdict | None] = Batcher(
+            self._take,
             batch_max=ACCEPT_BATCH_MAX,
             queue_max=QUEUE_LENGTH_MAX,
             flushes_max=FLUSHES_MAX,
-        )
-        self._unpublished: Batcher[OrderRef, None] = Batcher(
-            self._mark_batch, batch_max=ACCEPT_BATCH_MAX, queue_max=QUEUE_LENGTH_MAX, flushes_max=1
         )
 
     async def accept(self, request: CheckoutRequest, key: str) -> Receipt:
@@ -56,69 +64,74 @@ class Checkout:
         if (drop := await self._drops.get(request.drop_id)) is None:
             raise drop_not_found(request.drop_id)
         item = self._item(request, key, drop.key_version)
-        try:
-            verdict = await self._accepts.submit(item)
-        except DatabaseUnavailable:
-            return await self._accept_into_queue(item, request, drop)
+        verdict = await self._arrivals.submit(_Arrival(item, request, drop, trace_context.get()))
+        if verdict is None:
+            raise unavailable()
         if verdict["outcome"] not in ("created", "replayed"):
             raise refusal(request, verdict)
-        if verdict["outcome"] == "created":
-            await self._hand_on(item, verdict["amount_minor"])
         return Receipt(verdict["order_id"], verdict["outcome"] == "replayed")
 
     def _item(self, request: CheckoutRequest, key: str, key_version: int) -> AcceptItem:
         if key_version not in self._secrets:
             log(logging.ERROR, "MERCHDROP_ORDER_ID_SECRETS lacks the version of a drop", version=key_version)
             raise unavailable()
-        document = request.document()
+        canonical = canonical_json(request.document())
         return {
-            "order_id": str(derive_order_id(self._secrets[key_version], request.drop_id, key)),
+            "order_id": derive_order_id(self._secrets[key_version], request.drop_id, key),
             "drop_id": request.drop_id,
             "idempotency_key": key,
-            "fingerprint": fingerprint(document),
-            "request": document,
+            "fingerprint": fingerprint(canonical),
+            "request": orjson.Fragment(canonical),
             "payable": False,
         }
 
-    async def _hand_on(self, item: AcceptItem, amount_minor: int) -> None:
-        """Publish an order whose row is durable: whatever happens here, the answer is 202, and reconcile mends it."""
+    async def _take(self, batch: Sequence[_Arrival]) -> Sequence[AcceptVerdict | None]:
+        """A verdict on each order; None if it can't be taken now."""
         try:
-            await self._publisher.publish(_message(item, amount_minor))
-        except (PublishFailed, Overloaded):
-            try:
-                await self._unpublished.submit({"order_id": item["order_id"]})
-            except (DatabaseUnavailable, Overloaded, BadItem):
-                return  # reconcile finds it without the mark, only later
-
-    async def _accept_into_queue(self, item: AcceptItem, request: CheckoutRequest, drop: DropSnapshot) -> Receipt:
-        """Without the database the message alone is the order; process_order inserts it."""
-        amount_minor = drop.amount_minor(request)
-        if amount_minor is None or (amount_minor > 0 and not item["payable"]):
-            raise unavailable()
-        try:
-            await self._publisher.publish(_message(item, amount_minor))
-        except PublishFailed:
-            raise unavailable() from None
-        return Receipt(item["order_id"], replayed=False)
-
-    async def _accept_batch(self, batch: Sequence[AcceptItem]) -> list[AcceptVerdict]:
-        verdicts: list[AcceptVerdict] = await self._database.call("accept_orders", batch)
+            verdicts: list[AcceptVerdict] = await self._database.call("accept_orders", [a.item for a in batch])
+        except DatabaseUnavailable:
+            return await self._take_into_queue(batch)
+        created = [(a, v["amount_minor"]) for a, v in zip(batch, verdicts, strict=True) if v["outcome"] == "created"]
+        if created:
+            await self._hand_on(created)
         return verdicts
 
-    async def _mark_batch(self, batch: Sequence[OrderRef]) -> list[None]:
-        log(logging.WARNING, "accepted orders wait for reconcile to publish them", orders=len(batch))
-        await self._database.call("mark_unpublished", batch)
-        return [None] * len(batch)
+    async def _hand_on(self, orders: Sequence[tuple[_Arrival, int]]) -> None:
+        """Publish orders whose rows are durable: whatever happens here, the answer is 202, and reconcile mends it."""
+        try:
+            await self._publisher.publish([_message(arrival, amount_minor) for arrival, amount_minor in orders])
+        except PublishFailed:
+            log(logging.WARNING, "accepted orders wait for reconcile to publish them", orders=len(orders))
+            refs: list[OrderRef] = [{"order_id": arrival.item["order_id"]} for arrival, _ in orders]
+            try:
+                await self._database.call("mark_unpublished", refs)
+            except (DatabaseUnavailable, BadItem):
+                return  # reconcile finds them without the mark, only later
+
+    async def _take_into_queue(self, batch: Sequence[_Arrival]) -> Sequence[AcceptVerdict | None]:
+        """Without the database the message alone is the order; process_order inserts it."""
+        promised = [(arrival, arrival.drop.amount_minor(arrival.request)) for arrival in batch]
+        taken = [(a, amount) for a, amount in promised if amount == 0 or (amount is not None and a.item["payable"])]
+        if not taken:
+            return [None] * len(batch)
+        try:
+            await self._publisher.publish([_message(arrival, amount_minor) for arrival, amount_minor in taken])
+        except PublishFailed:
+            return [None] * len(batch)
+        verdicts: dict[str, AcceptVerdict] = {
+            a.item["order_id"]: {"outcome": "created", "order_id": a.item["order_id"], "amount_minor": amount}
+            for a, amount in taken
+        }
+        return [verdicts.get(arrival.item["order_id"]) for arrival in batch]
 
 
-def _message(item: AcceptItem, amount_minor: int) -> Message:
+def _message(arrival: _Arrival, amount_minor: int) -> Message:
     order: OrderMessage = {
         "schema_version": 1,
-        "order_id": item["order_id"],
-        "idempotency_key": item["idempotency_key"],
-        "fingerprint": item["fingerprint"],
-        "request": item["request"],
+        "order_id": arrival.item["order_id"],
+        "idempotency_key": arrival.item["idempotency_key"],
+        "fingerprint": arrival.item["fingerprint"],
+        "request": arrival.item["request"],
         "amount_minor": amount_minor,
     }
-    trace = trace_context.get()
-    return Message.of(order, {"traceparent": trace} if trace else {})
+    return Message.of(order, {"traceparent": arrival.traceparent} if arrival.traceparent else {})

@@ -21,13 +21,13 @@ AcceptOutcome = Literal[
 
 
 class AcceptItem(TypedDict):
-    """accept_orders takes a list of these."""
+    """accept_orders takes a list of these; `request` may be encoded already (orjson.Fragment)."""
 
     order_id: str
     drop_id: str
     idempotency_key: str
     fingerprint: str
-    request: dict[str, Any]
+    request: Any
     payable: bool
 
 
@@ -63,7 +63,7 @@ class AdmitItem(TypedDict):
     drop_id: str
     idempotency_key: str
     fingerprint: str
-    request: dict[str, Any]
+    request: Any
     amount_minor: int
     published_at: str
 
@@ -113,5 +113,5 @@ class OrderMessage(TypedDict):
     order_id: str
     idempotency_key: str
     fingerprint: str
-    request: dict[str, Any]
+    request: Any
     amount_minor: int

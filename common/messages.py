@@ -15,7 +15,7 @@ from common.contracts import AdmitItem
 from common.logs import trace_context
 from common.models import CheckoutRequest
 from common.order_ids import derive_order_id
-from common.parsing import fingerprint
+from common.parsing import canonical_json, fingerprint
 
 
 class NoDelivery(Exception):
@@ -91,9 +91,9 @@ def admission(order: QueuedOrder, published_at: str, secrets: Iterable[bytes]) -
     document = request.document()
     if not (is_timed and isinstance(key, str) and type(amount_minor) is int and amount_minor >= 0):
         raise Malformed
-    if order.order_id not in {str(derive_order_id(secret, request.drop_id, key)) for secret in secrets}:
+    if order.order_id not in {derive_order_id(secret, request.drop_id, key) for secret in secrets}:
         raise Malformed
-    if fingerprint(document) != order.fingerprint:
+    if fingerprint(canonical_json(document)) != order.fingerprint:
         raise Malformed
     return {
         "order_id": order.order_id,

@@ -79,9 +79,14 @@ def parse_checkout(body: bytes) -> CheckoutRequest:
         raise Problem("invalid-request", "Correct the fields named in errors.", errors=_field_errors(error)) from None
 
 
-def fingerprint(document: dict[str, Any]) -> str:
-    """SHA-256 over the canonical JSON of a validated request: field order and white space don't count."""
-    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def canonical_json(document: dict[str, Any]) -> bytes:
+    """The one text of a document: field order and white space don't count."""
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def fingerprint(canonical: bytes) -> str:
+    """SHA-256 over the canonical JSON of a validated request."""
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def _field_errors(error: ValidationError) -> list[dict[str, str]]:

@@ -1,32 +1,27 @@
-"""Publish to Pub/Sub in batches, one call for all that gathered. The client is built on first use, after the fork."""
+"""Publish to Pub/Sub, one call for many messages. The client is built on first use, after the fork."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import orjson
 
-from common.batching import Batcher
 from common.breaker import Breaker
 from common.settings import (
-    FLUSHES_MAX,
     HEALTH_SECONDS,
     PUBLISH_BATCH_BYTES_MAX,
     PUBLISH_BATCH_MAX,
     PUBLISH_RETRY_SECONDS,
     PUBLISH_SECONDS,
-    QUEUE_LENGTH_MAX,
 )
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherAsyncClient
 
-# A batch is bounded by bytes; each message weighs at least its share of the bound on messages.
-_MESSAGE_WEIGHT_MIN = PUBLISH_BATCH_BYTES_MAX // PUBLISH_BATCH_MAX
 _EMULATOR_CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -60,23 +55,22 @@ class Publisher:
         self._channel: grpc.aio.Channel | None = None
         self._latest: Message | None = None
         self._breaker = Breaker("Pub/Sub", self._probe)
-        self._batcher: Batcher[Message, str] = Batcher(
-            self._publish_batch,
-            batch_max=PUBLISH_BATCH_BYTES_MAX,
-            queue_max=QUEUE_LENGTH_MAX,
-            flushes_max=FLUSHES_MAX,
-            size=lambda message: max(len(message.data), _MESSAGE_WEIGHT_MIN),
-        )
 
-    async def publish(self, message: Message) -> str:
-        """Publish one message, together with those that gathered meanwhile; returns its message id.
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish messages, in as few calls as Pub/Sub's limits allow.
 
         Raises:
-            PublishFailed: not taken within PUBLISH_SECONDS, or Pub/Sub is known to be away.
-            Overloaded: too many messages wait already.
+            PublishFailed: a call was not answered within PUBLISH_SECONDS, or Pub/Sub is known to be away.
         """
-        self._latest = message
-        return await self._batcher.submit(message)
+        self._latest = messages[-1]
+        if self._breaker.is_open():
+            raise PublishFailed("Pub/Sub did not answer a moment ago")
+        try:
+            for batch in _batches(messages):
+                await self._send(batch)
+        except Exception as error:  # the client raises its own errors, grpc's and asyncio's
+            self._breaker.trip(type(error).__name__)
+            raise PublishFailed(type(error).__name__) from error
 
     async def reachable(self) -> bool:
         """Whether a connection to Pub/Sub stands, or can be made within HEALTH_SECONDS."""
@@ -96,16 +90,7 @@ class Publisher:
             channel, self._channel, self._client = self._channel, None, None
             await channel.close(grace_seconds)
 
-    async def _publish_batch(self, batch: Sequence[Message]) -> list[str]:
-        if self._breaker.is_open():
-            raise PublishFailed("Pub/Sub did not answer a moment ago")
-        try:
-            return await self._send(batch)
-        except Exception as error:  # the client raises its own errors, grpc's and asyncio's
-            self._breaker.trip(type(error).__name__)
-            raise PublishFailed(type(error).__name__) from error
-
-    async def _send(self, batch: Sequence[Message]) -> list[str]:
+    async def _send(self, batch: Sequence[Message]) -> None:
         """One Publish call; a passing error is tried again within PUBLISH_SECONDS."""
         from google.api_core.exceptions import ServiceUnavailable
         from google.api_core.retry import AsyncRetry, if_exception_type
@@ -120,10 +105,7 @@ class Publisher:
             maximum=PUBLISH_SECONDS,
             timeout=PUBLISH_SECONDS,
         )
-        response = await self._open().publish(
-            request=PublishRequest.wrap(request), timeout=PUBLISH_SECONDS, retry=retry
-        )
-        return list(response.message_ids)
+        await self._open().publish(request=PublishRequest.wrap(request), timeout=PUBLISH_SECONDS, retry=retry)
 
     async def _probe(self) -> None:
         """Publish the latest message (again) over a new connection: the old one may be dead and not know it."""
@@ -145,3 +127,17 @@ class Publisher:
                 self._channel = transport.grpc_channel
             self._client = PublisherAsyncClient(transport=transport)
         return self._client
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Messages in their order, cut so that each batch is one call."""
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        if batch and (len(batch) == PUBLISH_BATCH_MAX or size + len(message.data) > PUBLISH_BATCH_BYTES_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += len(message.data)
+    if batch:
+        yield batch

@@ -26,8 +26,8 @@ ACCEPT_BATCH_MAX = 200  # about 20 ms in the database; larger batches gain nothi
 RESERVE_BATCH_MAX = 200
 ADMIT_BATCH_MAX = 100  # whole orders, of up to 64 KiB each
 READ_BATCH_MAX = 500
-PUBLISH_BATCH_MAX = 200  # Pub/Sub takes 1,000 messages or 10 MB in one call; 200 bodies of 64 KiB would be 12.8 MB …
-PUBLISH_BATCH_BYTES_MAX = 7 * 1024 * 1024  # … so the bytes are bounded as well (base64 and JSON stay below 10 MB)
+PUBLISH_BATCH_MAX = 1_000  # what Pub/Sub takes in one call …
+PUBLISH_BATCH_BYTES_MAX = 7 * 1024 * 1024  # … of 10 MB, attributes and framing included
 QUEUE_LENGTH_MAX = 5_000  # some seconds of work; whoever comes later is told to come again
 FLUSHES_MAX = 2  # two calls under way hide the round trip; an instance needs no more connections than that
 

@@ -45,16 +45,20 @@ async def read_body(request: Request) -> bytes:
     """
     if int((request.headers.getlist("content-length") or ["0"])[0]) > BODY_BYTES_MAX:
         raise too_large()
-    body = bytearray()
+    body = b""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
+            while True:
+                event = await request.receive()
+                if event["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += bytes(event.get("body", b""))
                 if len(body) > BODY_BYTES_MAX:
                     raise too_large()
+                if not event.get("more_body"):
+                    return body
     except TimeoutError:
         raise Problem("request-timeout", f"Send the whole body within {BODY_SECONDS:.0f} seconds.") from None
-    return bytes(body)
 
 
 class Router:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
-from common.batching import Overloaded
 from common.contracts import ClaimBounds, OrderMessage, OrderRef
 from common.database import Database
 from common.logs import log
@@ -27,20 +25,14 @@ async def run_once(
         "pause_seconds_max": REPUBLISH_PAUSE_SECONDS_MAX,
     }
     claimed: list[OrderMessage] = await database.call("claim_waiting_orders", bounds)
-    results = await asyncio.gather(
-        *(publisher.publish(Message.of(message, {})) for message in claimed), return_exceptions=True
-    )
-    failed: list[OrderRef] = []
-    for message, result in zip(claimed, results, strict=True):
-        if isinstance(result, PublishFailed | Overloaded):
-            failed.append({"order_id": message["order_id"]})
-        elif isinstance(result, BaseException):
-            raise result
-    if failed:
-        await database.call("mark_unpublished", failed)
-    counts = {"claimed": len(claimed), "published": len(claimed) - len(failed)}
-    if claimed:
-        log(logging.INFO, "published waiting orders again", claimed=counts["claimed"], published=counts["published"])
-    if failed:
-        return Outcome(counts, RECONCILE_PAUSE_SECONDS)
-    return Outcome(counts, 0 if len(claimed) == limit else None)
+    if not claimed:
+        return Outcome({"claimed": 0, "published": 0}, None)
+    try:
+        await publisher.publish([Message.of(message, {}) for message in claimed])
+    except PublishFailed as error:
+        refs: list[OrderRef] = [{"order_id": message["order_id"]} for message in claimed]
+        await database.call("mark_unpublished", refs)
+        log(logging.WARNING, "waiting orders can't be published", claimed=len(claimed), cause=error)
+        return Outcome({"claimed": len(claimed), "published": 0}, RECONCILE_PAUSE_SECONDS)
+    log(logging.INFO, "published waiting orders again", published=len(claimed))
+    return Outcome({"claimed": len(claimed), "published": len(claimed)}, 0 if len(claimed) == limit else None)

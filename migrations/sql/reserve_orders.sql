@@ -6,7 +6,7 @@
 -- read once, before the locks. Decides in a loop, oldest order first: an order that does not fit leaves its units to the
 -- next one that does. Free orders are confirmed at once. (OFFSET 0 and enable_seqscan: see accept_orders.)
 CREATE OR REPLACE FUNCTION reserve_orders(batch jsonb) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     asked uuid[];
     lines wanted_line[];

@@ -1,7 +1,7 @@
 -- write_decisions(lines, decisions): the books of reserve_orders, for orders that it has locked and decided. Not granted to
 -- anybody: only reserve_orders, which runs as the owner, may call it.
 CREATE OR REPLACE FUNCTION write_decisions(lines wanted_line[], decisions decision[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     won wanted_line[];  -- the lines of the orders that get what they asked for
 BEGIN
