@@ -10,25 +10,9 @@ import aiohttp
 import pytest
 
 from tests.conftest import Engine
+from tests.contract.calls import JSON, post, raw, request
 
 NEVER_ISSUED = "0198c1de-0000-8000-8000-000000000000"
-JSON = {"Content-Type": "application/json"}
-
-
-def request(**fields: Any) -> dict[str, Any]:
-    return {"drop_id": "open", "customer": {"id": "c"}, "items": [{"sku": "M", "quantity": 1}], **fields}
-
-
-def raw(**fields: Any) -> bytes:
-    return json.dumps(request(**fields)).encode()
-
-
-async def post(
-    http: aiohttp.ClientSession, body: bytes, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, Any], Any]:
-    headers = {**JSON, "Idempotency-Key": uuid4().hex} if headers is None else headers
-    async with http.post("/v1/checkout", data=body, headers=headers, skip_auto_headers=["Content-Type"]) as response:
-        return response.status, await response.json(content_type=None), response.headers
 
 
 @pytest.mark.parametrize(
