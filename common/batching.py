@@ -82,7 +82,7 @@ class Batcher(Generic[Item, Result]):
                 await self._settle(batch[:middle])
                 await self._settle(batch[middle:])
                 return
-            _fail(batch, error.__cause__ or error)
+            _fail(batch, error)
         except Exception as error:
             _fail(batch, error)
         else:

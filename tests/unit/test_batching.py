@@ -22,7 +22,7 @@ class Flush:
         self.started.set()
         await self.gate.wait()
         if min(batch) < 0:
-            raise BadItem("negative")
+            raise BadItem("negative") from ValueError("what the database said")
         return [item * 2 for item in batch]
 
 
