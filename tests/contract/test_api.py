@@ -119,6 +119,7 @@ async def test_a_chunked_body_is_bounded_too(http: aiohttp.ClientSession) -> Non
         ("GET", "/v1/checkout", 405, "method-not-allowed"),
         ("DELETE", "/v1/drops/open", 405, "method-not-allowed"),
         ("GET", "/v1/drops/nope", 404, "drop-not-found"),
+        ("GET", "/v1/drops/nul%00", 404, "drop-not-found"),
         ("GET", "/v1/orders/nonsense", 404, "order-not-found"),
         ("GET", f"/v1/orders/{NEVER_ISSUED}", 404, "order-not-found"),
         ("POST", f"/v1/orders/{NEVER_ISSUED}/cancel", 404, "order-not-found"),
