@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from common.batching import BadItem, Batcher, Overloaded
 from common.contracts import AcceptItem, AcceptVerdict, OrderMessage, OrderRef
 from common.database import Database, DatabaseUnavailable
-from common.logs import log, trace_context
+from common.logs import log, traceparent
 from common.models import CheckoutRequest
 from common.order_ids import derive_order_id
 from common.parsing import fingerprint
@@ -120,5 +120,5 @@ def _message(item: AcceptItem, amount_minor: int) -> Message:
         "request": item["request"],
         "amount_minor": amount_minor,
     }
-    trace = trace_context.get()
+    trace = traceparent()
     return Message.of(order, {"traceparent": trace} if trace else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -45,6 +46,16 @@ async def test_a_bad_item_fails_alone() -> None:
     results = await asyncio.gather(*(batcher.submit(item) for item in (1, 2, -3, 4)), return_exceptions=True)
     assert [results[0], results[1], results[3]] == [2, 4, 8]
     assert isinstance(results[2], BadItem)
+
+
+async def test_a_batch_belongs_to_no_single_request() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+
+    async def whose(batch: Sequence[int]) -> list[str]:
+        return [request.get()] * len(batch)
+
+    request.set("the first one's")
+    assert await Batcher(whose, batch_max=1, queue_max=1, flushes_max=1).submit(1) == "none"
 
 
 async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
