@@ -78,6 +78,7 @@ class Batcher(Generic[Item, Result]):
     async def _settle(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
+            settled = list(zip(batch, results, strict=True))
         except BadItem as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -88,7 +89,7 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             _fail(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, future), result in settled:
                 if not future.done():  # its client may have hung up
                     future.set_result(result)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,17 @@ async def test_a_batch_belongs_to_no_single_request() -> None:
 
     request.set("the first one's")
     assert await Batcher(whose, batch_max=1, queue_max=1, flushes_max=1).submit(1) == "none"
+
+
+@pytest.mark.parametrize("answer", [[], [1, 2, 3], None])
+async def test_a_flush_that_answers_otherwise_than_it_was_asked_leaves_nobody_waiting(answer: Any) -> None:
+    async def wrong(_batch: Sequence[int]) -> Any:
+        return answer
+
+    batcher: Batcher[int, int] = Batcher(wrong, batch_max=2, queue_max=2, flushes_max=1)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
+    assert {type(result) for result in results} <= {ValueError, TypeError}
 
 
 async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
