@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -56,7 +57,8 @@ class Batcher(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._workers) < self._flushes_max:
-            worker = asyncio.create_task(self._work())
+            # a context of its own: what is logged of a batch is about no single request
+            worker = asyncio.create_task(self._work(), context=Context())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
         return await future
@@ -76,17 +78,18 @@ class Batcher(Generic[Item, Result]):
     async def _settle(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._flush([item for item, _ in batch])
+            settled = list(zip(batch, results, strict=True))
         except BadItem as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 await self._settle(batch[:middle])
                 await self._settle(batch[middle:])
                 return
-            _fail(batch, error.__cause__ or error)
+            _fail(batch, error)
         except Exception as error:
             _fail(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, future), result in settled:
                 if not future.done():  # its client may have hung up
                     future.set_result(result)
 

@@ -15,7 +15,7 @@ import orjson
 from common.batching import BadItem, Batcher
 from common.contracts import AcceptItem, AcceptVerdict, OrderMessage, OrderRef
 from common.database import Database, DatabaseUnavailable
-from common.logs import log, trace_context
+from common.logs import log, traceparent
 from common.models import CheckoutRequest
 from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
@@ -38,7 +38,7 @@ class _Arrival(NamedTuple):
     item: AcceptItem
     request: CheckoutRequest
     drop: DropSnapshot
-    traceparent: str
+    traceparent: str | None
 
 
 class Checkout:
@@ -64,7 +64,7 @@ class Checkout:
         if (drop := await self._drops.get(request.drop_id)) is None:
             raise drop_not_found(request.drop_id)
         item = self._item(request, key, drop.key_version)
-        verdict = await self._arrivals.submit(_Arrival(item, request, drop, trace_context.get()))
+        verdict = await self._arrivals.submit(_Arrival(item, request, drop, traceparent()))
         if verdict is None:
             raise unavailable()
         if verdict["outcome"] not in ("created", "replayed"):

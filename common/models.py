@@ -10,6 +10,8 @@ from common.settings import AMOUNT_MINOR_MAX, LINES_MAX, METADATA_ENTRIES_MAX, Q
 
 # No control characters (C0, DEL, C1): line feeds have no place in a name. pydantic itself refuses lone surrogates.
 _PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+DROP_ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"  # as the table has it; nothing else can name a drop
+
 Text = Annotated[
     str,
     StringConstraints(min_length=1, max_length=TEXT_LENGTH_MAX, pattern=_PATTERN),

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from common.models import Accepted, CheckoutRequest, Drop, Health, Order, ProblemDocument
+from common.models import DROP_ID_PATTERN, Accepted, CheckoutRequest, Drop, Health, Order, ProblemDocument
 from common.problems import NAMES, Problem, status_of
 from common.settings import WAIT_SECONDS_MAX
 
@@ -114,7 +114,7 @@ CALLS: list[dict[str, Any]] = [
 ]
 _PATH_SCHEMAS: dict[str, dict[str, Any]] = {
     "order_id": {"type": "string", "format": "uuid"},
-    "drop_id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"},
+    "drop_id": {"type": "string", "pattern": DROP_ID_PATTERN},
 }
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {

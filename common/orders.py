@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import asyncpg
 from common.batching import Batcher
 from common.contracts import OrderOutcome, ReleaseItem
 from common.database import Database
+from common.models import DROP_ID_PATTERN
 from common.order_ids import was_issued
 from common.problems import Problem
 from common.refusals import drop_not_found
@@ -31,6 +33,7 @@ _NO_EXIT = frozenset({"refunded", "sold_out", "rejected"})
 # A buyer waits for these: whatever can still follow (a refund) is not worth keeping the call open.
 _FINAL_FOR_BUYER = _NO_EXIT | {"confirmed", "declined", "expired", "cancelled"}
 
+_DROP_ID = re.compile(DROP_ID_PATTERN)
 _ORDER_COLUMNS = "order_id, drop_id, status, reason, items, amount_minor, currency, accepted_at, updated_at, payment"
 _ITEM_FIELDS = ("sku", "title", "unit_price_minor", "available")
 
@@ -92,7 +95,8 @@ class Orders:
         Raises:
             Problem: there is no such drop.
         """
-        if (drop := await self._drops.submit(drop_id)) is None:
+        # PostgreSQL's text holds no NUL, so nonsense must not even be asked for
+        if not _DROP_ID.fullmatch(drop_id) or (drop := await self._drops.submit(drop_id)) is None:
             raise drop_not_found(drop_id)
         return drop
 

@@ -33,7 +33,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def template(postgres: Postgres) -> str:
-    asyncio.run(_execute(postgres.url("postgres"), "CREATE DATABASE template_migrated"))
+    asyncio.run(execute(postgres.url("postgres"), "CREATE DATABASE template_migrated"))
     upgrade(postgres.url("template_migrated"))
     return "template_migrated"
 
@@ -42,7 +42,7 @@ def template(postgres: Postgres) -> str:
 async def database_url(postgres: Postgres, template: str) -> str:
     """A freshly migrated database of its own, where a test commits for real."""
     name = f"test_{uuid4().hex}"
-    await _execute(postgres.url("postgres"), f"CREATE DATABASE {name} TEMPLATE {template}")
+    await execute(postgres.url("postgres"), f"CREATE DATABASE {name} TEMPLATE {template}")
     return postgres.url(name)
 
 
@@ -106,7 +106,7 @@ def order_id(key: str, drop_id: str = "drop") -> str:
     return str(UUID(bytes=hashlib.sha256(f"{drop_id}/{key}".encode()).digest()[:16]))
 
 
-async def _execute(url: str, statement: str) -> None:
+async def execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(statement)
     await connection.close()

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
@@ -27,8 +28,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(function: str, database_url: str, **environment: str) -> Iterator[str]:
-    """Run functions/FUNCTION against a database; yields its URL."""
+def serve(function: str, database_url: str, *, output: IO[bytes] | None = None, **environment: str) -> Iterator[str]:
+    """Run functions/FUNCTION against a database; yields its URL. What it prints goes to `output`, if there is one."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "functions-framework"), "--target", function]
     command += ["--source", str(ROOT / "functions" / function / "main.py"), "--port", str(port)]
@@ -40,7 +41,13 @@ def serve(function: str, database_url: str, **environment: str) -> Iterator[str]
         "PUBSUB_EMULATOR_HOST": "127.0.0.1:1",  # nobody listens there, unless a test says who does
         **environment,
     }
-    with subprocess.Popen(command, env={**os.environ, **variables}, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **variables},
+        stdout=output,
+        stderr=output and subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
         try:
             _wait_until_answered(f"http://127.0.0.1:{port}/robots.txt")
             yield f"http://127.0.0.1:{port}"

@@ -10,25 +10,9 @@ import aiohttp
 import pytest
 
 from tests.conftest import Engine
+from tests.contract.calls import JSON, post, raw, request
 
 NEVER_ISSUED = "0198c1de-0000-8000-8000-000000000000"
-JSON = {"Content-Type": "application/json"}
-
-
-def request(**fields: Any) -> dict[str, Any]:
-    return {"drop_id": "open", "customer": {"id": "c"}, "items": [{"sku": "M", "quantity": 1}], **fields}
-
-
-def raw(**fields: Any) -> bytes:
-    return json.dumps(request(**fields)).encode()
-
-
-async def post(
-    http: aiohttp.ClientSession, body: bytes, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, Any], Any]:
-    headers = {**JSON, "Idempotency-Key": uuid4().hex} if headers is None else headers
-    async with http.post("/v1/checkout", data=body, headers=headers, skip_auto_headers=["Content-Type"]) as response:
-        return response.status, await response.json(content_type=None), response.headers
 
 
 @pytest.mark.parametrize(
@@ -135,6 +119,7 @@ async def test_a_chunked_body_is_bounded_too(http: aiohttp.ClientSession) -> Non
         ("GET", "/v1/checkout", 405, "method-not-allowed"),
         ("DELETE", "/v1/drops/open", 405, "method-not-allowed"),
         ("GET", "/v1/drops/nope", 404, "drop-not-found"),
+        ("GET", "/v1/drops/nul%00", 404, "drop-not-found"),
         ("GET", "/v1/orders/nonsense", 404, "order-not-found"),
         ("GET", f"/v1/orders/{NEVER_ISSUED}", 404, "order-not-found"),
         ("POST", f"/v1/orders/{NEVER_ISSUED}/cancel", 404, "order-not-found"),

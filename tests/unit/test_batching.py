@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ class Flush:
         self.started.set()
         await self.gate.wait()
         if min(batch) < 0:
-            raise BadItem("negative")
+            raise BadItem("negative") from ValueError("what the database said")
         return [item * 2 for item in batch]
 
 
@@ -45,6 +47,27 @@ async def test_a_bad_item_fails_alone() -> None:
     results = await asyncio.gather(*(batcher.submit(item) for item in (1, 2, -3, 4)), return_exceptions=True)
     assert [results[0], results[1], results[3]] == [2, 4, 8]
     assert isinstance(results[2], BadItem)
+
+
+async def test_a_batch_belongs_to_no_single_request() -> None:
+    request: ContextVar[str] = ContextVar("request", default="none")
+
+    async def whose(batch: Sequence[int]) -> list[str]:
+        return [request.get()] * len(batch)
+
+    request.set("the first one's")
+    assert await Batcher(whose, batch_max=1, queue_max=1, flushes_max=1).submit(1) == "none"
+
+
+@pytest.mark.parametrize("answer", [[], [1, 2, 3], None])
+async def test_a_flush_that_answers_otherwise_than_it_was_asked_leaves_nobody_waiting(answer: Any) -> None:
+    async def wrong(_batch: Sequence[int]) -> Any:
+        return answer
+
+    batcher: Batcher[int, int] = Batcher(wrong, batch_max=2, queue_max=2, flushes_max=1)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
+    assert {type(result) for result in results} <= {ValueError, TypeError}
 
 
 async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
