@@ -12,6 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
+# Turns of the event loop before a batch is cut: requests that the sockets hold already come along, where otherwise the
+# first of a burst would travel alone. It takes microseconds when nothing else is there.
+_GATHER_TURNS = 3
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -65,7 +69,10 @@ class Batcher(Generic[Item, Result]):
 
     async def _work(self) -> None:
         while self._waiting:
-            await self._settle(self._take())
+            for _ in range(_GATHER_TURNS):
+                await asyncio.sleep(0)
+            if self._waiting:  # another flush may have taken them meanwhile
+                await self._settle(self._take())
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch, size = [self._waiting.popleft()], 0
