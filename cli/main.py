@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from cli.books import audit, migrate, order
+from cli.books import audit, order
 from cli.drops import drop
+from cli.migrate import migrate
 from cli.sale import sale
 from cli.up import local, up
+from local.machine import LocalError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Merchdrop(click.Group):
+    """Shows what is in the way on this machine as any other error: without a traceback, with exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LocalError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.filename is None:  # no file's: a closed pipe is click's own business
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from error
+
+
+@click.group(cls=_Merchdrop, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Run a drop: create it, watch it, check its books. Every command takes --help."""
+    """Run limited drops: make one, watch it sell, check its books.
+
+    Commands find the database by MERCHDROP_DATABASE_URL, or by --data-dir of an engine that runs on this machine.
+    Exit status: 0 all is well, 1 it failed or a promise is broken, 2 it was called wrongly.
+    """
 
 
 for command in (up, local, migrate, drop, order, audit, sale):

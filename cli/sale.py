@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +22,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.crowd import FINAL, Buyer, Plan, draw_buyers, let_loose
 from cli.database import Books, with_books
-from cli.output import common_options, print_json, print_table
+from cli.output import common_options, print_fields, print_json
 from cli.verdict import Booked, judge
+from common.contracts import NewDrop, NewItem
 from local.data_dir import DataDir
 from local.machine import free_port
 
 START_SECONDS = 120  # of an engine that has to be made first
 STOP_SECONDS = 30
+LOOK_SECONDS = 10
 SETTLE_SECONDS = 300  # orders whose messages were lost wait for reconcile, which runs once a minute
 
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/?")
 _ORDERS = (
     "SELECT order_id, idempotency_key, status, items, extract(epoch FROM accepted_at)::float8 AS accepted_epoch,"
     " extract(epoch FROM updated_at)::float8 AS decided_epoch,"
@@ -37,12 +44,12 @@ _DROP = "SELECT state, starts_at <= now() AND now() < ends_at AS open, items FRO
 
 
 @click.command()
-@click.option("--buyers", type=click.IntRange(1, 1_000_000), default=5_000, show_default=True)
+@click.option("--buyers", type=click.IntRange(1, 1_000_000), default=5_000, show_default=True, help="How many come.")
 @click.option("--units", type=click.IntRange(1, 1_000_000), default=500, show_default=True, help="Of the sale's drop.")
 @click.option("--skus", type=click.IntRange(1, 100), default=1, show_default=True, help="That share the units.")
 @click.option("--duplicates", type=click.FloatRange(0, 1), default=0.33, show_default=True, help="Share sent twice.")
 @click.option("--max-quantity", type=click.IntRange(1, 1_000), default=1, show_default=True, help="In one order.")
-@click.option("--connections", type=click.IntRange(1, 5_000), default=200, show_default=True)
+@click.option("--connections", type=click.IntRange(1, 5_000), default=200, show_default=True, help="At a time.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed draws the same buyers.")
 @click.option("--drop", "drop_id", help="A free drop that is open, with its own units.  [default: a new one]")
 @click.option("--url", help="Where checkout answers.  [default: the engine's that runs in --data-dir]")
@@ -50,11 +57,12 @@ _DROP = "SELECT state, starts_at <= now() AND now() < ends_at AS open, items FRO
 def sale(
     as_json: bool, data_dir: Path, url: str | None, drop_id: str | None, units: int, skus: int, **plan: Any
 ) -> None:
-    """Sell a drop out to simulated buyers; exit status 1 if any promise was broken.
+    """Sell a drop out to simulated buyers, and judge it.
 
-    Uses the engine that runs in --data-dir, or starts one and stops it afterwards.
+    Uses the engine that runs in --data-dir, or starts one and stops it afterwards. Exit status 1 if any promise was
+    broken.
     """
-    if url and not url.startswith(("http://", "https://")):
+    if url and not _ADDRESS.fullmatch(url):
         raise click.BadParameter(f"{url!r} is not an address like http://127.0.0.1:8080", param_hint="--url")
     if not url and "MERCHDROP_DATABASE_URL" in os.environ:
         raise click.UsageError("MERCHDROP_DATABASE_URL names a database: unset it, or give its engine's --url")
@@ -71,8 +79,9 @@ def sale(
 
 async def _make_drop(books: Books, drop_id: str, units: int, skus: int) -> str:
     stock = {f"SKU-{n + 1}": units // skus + (n < units % skus) for n in range(skus)}
-    items = [{"sku": sku, "stock": stock[sku], "unit_price_minor": 0} for sku in stock]
-    await books.call("create_drop", {"id": drop_id, "currency": "USD", "items": items})
+    items: list[NewItem] = [{"sku": sku, "stock": stock[sku], "unit_price_minor": 0} for sku in stock]
+    wanted: NewDrop = {"id": drop_id, "currency": "USD", "items": items}
+    await books.call("create_drop", wanted)
     return drop_id
 
 
@@ -139,8 +148,12 @@ async def _waiting(books: Books, drop_id: str, run: str) -> bool:
 def _engine(url: str | None, data_dir: Path, *, quiet: bool) -> Iterator[str]:
     """Checkout's address; an engine that had to be started is stopped afterwards."""
     directory = DataDir(data_dir)
-    if url or directory.is_locked():
-        yield url or _checkout_url(directory, {}, directory.is_locked)
+    if url:
+        _look_for_checkout(url)
+        yield url
+        return
+    if directory.is_locked():
+        yield _checkout_url(directory, {}, directory.is_locked)
         return
     if not quiet:
         click.echo(f"No engine runs in {data_dir}; starting one.")
@@ -155,6 +168,17 @@ def _engine(url: str | None, data_dir: Path, *, quiet: bool) -> Iterator[str]:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()  # the next engine on this directory clears away what it leaves
+
+
+def _look_for_checkout(url: str) -> None:
+    """Fail at once where nobody answers; the crowd would go on trying for minutes."""
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/v1/health", timeout=LOOK_SECONDS).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        raise click.ClickException(f"{url} is no checkout: it answers {answer.code} to /v1/health") from answer
+    except (OSError, http.client.HTTPException) as error:
+        raise click.ClickException(f"nobody answers at {url} ({error}); give the address of checkout") from error
 
 
 def _checkout_url(directory: DataDir, left: dict[str, Any], is_running: Callable[[], bool]) -> str:
@@ -177,8 +201,7 @@ def _print(verdict: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(verdict)
         return
-    rows = [(name.replace("_", " "), _words(value)) for name, value in verdict.items() if name != "wrong"]
-    print_table(("", "the sale"), rows)
+    print_fields({name.replace("_", " "): _words(value) for name, value in verdict.items() if name != "wrong"})
     for sentence in verdict["wrong"]:
         click.secho(f"WRONG: {sentence}", fg="red")
     if not verdict["wrong"]:

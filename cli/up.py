@@ -10,23 +10,15 @@ from pathlib import Path
 
 import click
 
-from cli.output import print_json
+from cli.output import data_dir_option, json_option, print_json
 from local.data_dir import DataDir
-from local.machine import LocalError
 
 INSTANCES_MAX = 16  # each takes a few database connections, of which the local server has 200
 STOP_SECONDS = 30.0
 START_SECONDS = 90.0
 POLL_SECONDS = 0.05
 
-_data_dir = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".data"),
-    show_default=True,
-    help="Where the engine keeps everything.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+_data_dir = data_dir_option("Where the engine keeps everything.")
 
 
 @click.command()
@@ -48,8 +40,21 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
     help="Worker processes of each function.",
 )
 @click.option("--sample-drop/--no-sample-drop", default=True, show_default=True, help="Put a sample drop on sale.")
-def up(port: int, data_dir: Path, pubsub: str, pubsub_faults: str | None, instances: int, sample_drop: bool) -> None:
-    """Run the whole engine on this machine, until Ctrl-C."""
+@json_option
+def up(
+    port: int,
+    data_dir: Path,
+    pubsub: str,
+    pubsub_faults: str | None,
+    instances: int,
+    sample_drop: bool,
+    as_json: bool,
+) -> None:
+    """Run the whole engine on this machine, until Ctrl-C.
+
+    A line that starts with `ready` tells when it serves; with --json, every line is a JSON document, and that one holds
+    "ready": true.
+    """
     from local.pubsub_delivery import Faults
     from local.supervisor import Options, run
     from local.terminal import Terminal
@@ -60,12 +65,11 @@ def up(port: int, data_dir: Path, pubsub: str, pubsub_faults: str | None, instan
         Faults.parse(pubsub_faults or "")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--pubsub-faults") from error
-    terminal = Terminal(os.environ.get("MERCHDROP_LOG_FORMAT") or ("text" if sys.stdout.isatty() else "json"))
-    options = Options(port, data_dir, pubsub, pubsub_faults, instances, sample_drop)
+    log_format = "text" if sys.stdout.isatty() else "json"
+    terminal = Terminal("json" if as_json else os.environ.get("MERCHDROP_LOG_FORMAT") or log_format)
+    options = Options(port, data_dir, pubsub, pubsub_faults, instances, sample_drop, as_json)
     try:
         asyncio.run(run(options, terminal))
-    except LocalError as error:
-        raise click.ClickException(str(error)) from error
     finally:
         terminal.close()
 
@@ -78,7 +82,7 @@ def local() -> None:
 @local.command()
 @click.argument("name")
 @_data_dir
-@_json
+@json_option
 def stop(name: str, data_dir: Path, as_json: bool) -> None:
     """Take the part NAME down, and keep it down until `local start NAME`."""
     directory = _running(data_dir, name)
@@ -90,7 +94,7 @@ def stop(name: str, data_dir: Path, as_json: bool) -> None:
 @local.command()
 @click.argument("name")
 @_data_dir
-@_json
+@json_option
 def start(name: str, data_dir: Path, as_json: bool) -> None:
     """Start the part NAME again, and wait until it serves."""
     directory = _running(data_dir, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 AcceptOutcome = Literal[
     "created",
@@ -48,11 +48,17 @@ class OrderRef(TypedDict):
     order_id: str
 
 
+class MarkedCount(TypedDict):
+    """mark_unpublished returns how many of them still waited."""
+
+    marked: int
+
+
 class ReserveOutcome(TypedDict):
     """reserve_orders returns one for each distinct id, in any order; `fingerprint` is the stored one."""
 
     order_id: str
-    outcome: str
+    outcome: Literal["reserved", "confirmed", "cancelled", "sold_out", "rejected", "paused", "unknown_order"]
     fingerprint: str | None
 
 
@@ -79,7 +85,7 @@ class OrderOutcome(TypedDict):
     """release_orders returns one for each distinct id, in any order."""
 
     order_id: str
-    outcome: str
+    outcome: Literal["cancelled", "too_late", "sold_out", "rejected", "unknown_order"]
 
 
 class ReleaseItem(TypedDict):
@@ -90,12 +96,18 @@ class ReleaseItem(TypedDict):
 
 
 class RejectedMessage(TypedDict):
-    """reject_messages takes a list of these and returns {recorded}."""
+    """reject_messages takes a list of these."""
 
     id: str
     topic: str
     reason: str
     body: str
+
+
+class RejectedCount(TypedDict):
+    """reject_messages returns how many it had not recorded before."""
+
+    recorded: int
 
 
 class ClaimBounds(TypedDict):
@@ -115,3 +127,116 @@ class OrderMessage(TypedDict):
     fingerprint: str
     request: Any
     amount_minor: int
+
+
+DropState = Literal["draft", "live", "paused", "ended"]
+
+
+class NewItem(TypedDict):
+    """A SKU of a new drop; without a title it goes by its SKU."""
+
+    sku: str
+    title: NotRequired[str | None]
+    unit_price_minor: int
+    stock: int
+
+
+class NewDrop(TypedDict):
+    """create_drop takes this. Times are ISO 8601; left out or null, they mean now, and a year from the start."""
+
+    id: str
+    name: NotRequired[str | None]
+    currency: str
+    starts_at: NotRequired[str | None]
+    ends_at: NotRequired[str | None]
+    state: NotRequired[DropState]
+    per_customer_limit: NotRequired[int | None]
+    hold_seconds: NotRequired[int]
+    order_id_key_version: NotRequired[int]
+    items: list[NewItem]
+
+
+class ShownItem(TypedDict):
+    """A SKU with its counters: available is stock less reserved and sold."""
+
+    sku: str
+    title: str
+    unit_price_minor: int
+    available: int
+    stock: int
+    reserved: int
+    sold: int
+
+
+class ShownDrop(TypedDict):
+    """A row of the view shown_drops."""
+
+    drop_id: str
+    name: str
+    state: DropState
+    currency: str
+    starts_at: str
+    ends_at: str
+    per_customer_limit: int | None
+    hold_seconds: int
+    order_id_key_version: int
+    items: list[ShownItem]
+
+
+class CreatedDrop(TypedDict):
+    """create_drop returns this: the drop as it is, which for `exists` may be another than the wanted one."""
+
+    outcome: Literal["created", "exists"]
+    drop: ShownDrop
+
+
+class StateChange(TypedDict):
+    """set_drop_state takes this; `from_states` are those that the change may come from, if not any."""
+
+    drop_id: str
+    state: DropState
+    from_states: NotRequired[list[DropState]]
+
+
+class StateChanged(TypedDict):
+    """set_drop_state returns this, with the state before."""
+
+    outcome: Literal["ok", "unchanged", "drop_not_found", "not_allowed"]
+    state: DropState | None
+
+
+class Restock(TypedDict):
+    """restock_item takes this; the same ref adds its units once."""
+
+    drop_id: str
+    sku: str
+    quantity: int
+    ref: str
+
+
+class Restocked(TypedDict):
+    """restock_item returns this."""
+
+    outcome: Literal["ok", "replayed", "drop_not_found", "unknown_sku"]
+    stock: NotRequired[int]
+
+
+class Contract(NamedTuple):
+    """The types of a SQL function's one argument and of its answer."""
+
+    takes: Any
+    returns: Any
+
+
+CONTRACTS = {
+    "accept_orders": Contract(list[AcceptItem], list[AcceptVerdict]),
+    "mark_unpublished": Contract(list[OrderRef], MarkedCount),
+    "reserve_orders": Contract(list[OrderRef], list[ReserveOutcome]),
+    "admit_orders": Contract(list[AdmitItem], list[AdmitOutcome]),
+    "release_orders": Contract(list[ReleaseItem], list[OrderOutcome]),
+    "reject_messages": Contract(list[RejectedMessage], RejectedCount),
+    "claim_waiting_orders": Contract(ClaimBounds, list[OrderMessage]),
+    "create_drop": Contract(NewDrop, CreatedDrop),
+    "set_drop_state": Contract(StateChange, StateChanged),
+    "restock_item": Contract(Restock, Restocked),
+}

@@ -10,13 +10,15 @@ from typing import Any
 
 import asyncpg
 
-from migrations.run import upgrade
+from common.contracts import NewDrop
+from local.machine import LocalError
+from migrations.run import MigrationError, upgrade
 
 DATABASE = "merchdrop"
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 10.0
 
-SAMPLE_DROP = {
+SAMPLE_DROP: NewDrop = {
     "id": "tee-drop",
     "name": "Tee drop",
     "currency": "USD",
@@ -45,7 +47,10 @@ async def create_database(server_url: str) -> None:
 
 async def migrate(database_url: str, logins: dict[str, str]) -> None:
     """Bring the schema up to date, and give each function (its name: its password) a login with its own rights."""
-    await asyncio.to_thread(upgrade, database_url)
+    try:
+        await asyncio.to_thread(upgrade, database_url)
+    except MigrationError as error:
+        raise LocalError(str(error)) from error
     async with _connected(database_url) as connection:
         for function, password in logins.items():
             await _create_login(connection, login_of(function), password, f"merchdrop_{function}")
@@ -74,7 +79,13 @@ async def _create_login(connection: asyncpg.Connection[Any], login: str, passwor
 
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
+    try:
+        connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
+    except asyncpg.InvalidPasswordError as error:
+        raise LocalError(
+            "PostgreSQL knows another password: secrets.json and postgres/ in the data directory belong together;"
+            " restore both, or use another --data-dir"
+        ) from error
     try:
         yield connection
     finally:

@@ -60,11 +60,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """A file's content; empty if there is no such file."""
     try:
         content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
     except FileNotFoundError:
         return {}
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise LocalError(f"{path} is damaged ({error}); restore it, or use another --data-dir") from error
-    return content if isinstance(content, dict) else {}
+    return content
 
 
 def group_members(group: int) -> list[psutil.Process]:

@@ -19,7 +19,7 @@ class Stack:
         self._data_dir = recipes.data_dir
         self._pids: dict[str, int] = {}
         self._written: dict[str, Any] | None = None
-        self._addresses = {
+        self.addresses = {
             "checkout_url": recipes.url("checkout"),
             "process_order_url": recipes.url("process_order"),
             "reconcile_url": recipes.url("reconcile"),
@@ -38,7 +38,7 @@ class Stack:
             else:
                 pids[part.name] = part.leader.pid
         self._pids = pids
-        stack = {**self._addresses, "pids": pids}
+        stack = {**self.addresses, "pids": pids}
         if stack != self._written:
             self._data_dir.write_stack(stack)
             self._written = stack

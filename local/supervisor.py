@@ -38,6 +38,7 @@ class Options:
     pubsub_faults: str | None = None
     instances: int = 1
     sample_drop: bool = True
+    as_json: bool = False  # say that it is ready in JSON
 
 
 async def run(options: Options, terminal: Terminal) -> None:
@@ -202,8 +203,11 @@ class Engine:
             return await answer.json(content_type=None)
 
     def _announce(self) -> None:
-        """Tell people where everything is, and last of all, on one line, that it is ready."""
+        """Tell where everything is, and last of all, on one line, that it is ready."""
         url = self._recipes.url("checkout")
+        if self._options.as_json:
+            self._terminal.say(json.dumps({"ready": True, **self._stack.addresses}))
+            return
         lines = [
             "",
             f"  API         {url}/v1/openapi.json",

@@ -12,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+from contextlib import suppress
 from typing import TextIO
 
 LINES_MAX = 2_000  # some screens; whoever reads slower than the parts write has lost the thread anyway
@@ -46,12 +47,7 @@ class Terminal:
 
     def report(self, name: str, text: str) -> None:
         """Print a line of a part, or about it."""
-        if self.log_format == "text":
-            self.say(f"{name:<15} | {text}")
-        elif text.startswith('{"'):
-            self.say(f'{{"part": "{name}", {text[1:]}')
-        else:
-            self.say(json.dumps({"severity": "INFO", "part": name, "message": text}, ensure_ascii=False))
+        self.say(self._line(name, text))
 
     def close(self) -> None:
         """Give what is waiting a moment to be printed."""
@@ -61,6 +57,15 @@ class Terminal:
             return
         self._writer.join(FLUSH_SECONDS)
 
+    def _line(self, name: str, text: str) -> str:
+        if self.log_format == "text":
+            return f"{name:<15} | {text}"
+        record = {"severity": "INFO", "message": text}
+        with suppress(ValueError, RecursionError):
+            if isinstance(parsed := json.loads(text), dict):
+                record = parsed
+        return json.dumps({"part": name, **record})
+
     def _forward(self, name: str, source: TextIO) -> None:
         while line := source.readline(LINE_CHARACTERS_MAX):
             if text := line.rstrip():
@@ -69,7 +74,7 @@ class Terminal:
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             if self._dropped:
-                line += f"({self._dropped} lines were dropped: nobody read them in time)\n"
+                line += self._line("engine", f"{self._dropped} lines were dropped: nobody read them in time") + "\n"
                 self._dropped = 0
             self._print(line.encode())
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from migrations.run import ADVISORY_LOCK
 
 # A migration that waits for a lock makes every buyer behind it wait too: give up soon, and try again later.
 LOCK_TIMEOUT_SECONDS = 4
 # One statement of a migration; longer work belongs into batches.
 STATEMENT_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10
-# Any number will do, if it is always the same: it stands for "somebody is migrating this database".
-ADVISORY_LOCK = 7_226_837
 
 
 def _migrate(connection: Connection) -> None:
@@ -28,11 +29,15 @@ def _migrate(connection: Connection) -> None:
 
 
 async def _main() -> None:
-    url = context.config.attributes["database_url"].replace("postgresql://", "postgresql+asyncpg://", 1)
+    # asyncpg reads the URL itself, as everywhere else: SQLAlchemy takes other forms of it.
     engine = create_async_engine(
-        url,
+        "postgresql+asyncpg://",
         poolclass=pool.NullPool,
-        connect_args={"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": STATEMENT_TIMEOUT_SECONDS + 5},
+        async_creator=lambda: asyncpg.connect(
+            context.config.attributes["database_url"],
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=STATEMENT_TIMEOUT_SECONDS + 5,
+        ),
     )
     async with engine.connect() as connection:
         await connection.run_sync(_migrate)

@@ -1,5 +1,6 @@
--- set_drop_state({drop_id, state}) -> {outcome: ok | unchanged | drop_not_found | not_allowed, state: the one before}.
--- draft goes live, live and paused change places, and each of them can end; an ended drop stays ended.
+-- set_drop_state({drop_id, state, from_states?: [state]}) -> {outcome: ok | unchanged | drop_not_found | not_allowed,
+-- state: the one before}. draft goes live, live and paused change places, and each of them can end; an ended drop stays
+-- ended. from_states narrows that down further: open and resume both ask for live, and must not do each other's work.
 CREATE OR REPLACE FUNCTION set_drop_state(wanted jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -11,7 +12,8 @@ BEGIN
         RETURN jsonb_build_object('outcome', 'drop_not_found', 'state', NULL);
     ELSIF before = after THEN
         RETURN jsonb_build_object('outcome', 'unchanged', 'state', before);
-    ELSIF before = 'ended' OR after = 'draft' OR (before = 'draft' AND after = 'paused') THEN
+    ELSIF before = 'ended' OR after = 'draft' OR (before = 'draft' AND after = 'paused')
+          OR NOT coalesce(wanted->'from_states' ? before, true) THEN
         RETURN jsonb_build_object('outcome', 'not_allowed', 'state', before);
     END IF;
     UPDATE drops SET state = after WHERE id = wanted->>'drop_id';
