@@ -1,0 +1,56 @@
+"""What goes wrong in our own emulator when it is told to: by a seed, and the same each time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from google.pubsub_v1.types import PushConfig, Subscription
+
+from local.machine import HOST, free_port
+from local.pubsub_delivery import Faults
+from tests.contract.pubsub import FAST_RETRY, PROJECT, Receiver, acked, connected, embedded, eventually, running
+
+FAULTS = "seed=7,duplicate=0.4,delay=0.2,reorder=0.5,drop_ack=0.3"
+
+
+def drawn(faults: str, subscription: str, ids: list[str]) -> Counter[str]:
+    """How often each message has to come: its duplicate, and its deliveries up to the first ack that isn't lost."""
+    plan = Faults.parse(faults)
+
+    def times(key: str) -> int:
+        return len(plan.offers(key)) - 1 + next(n for n in range(1, 100) if not plan.drops_ack(key, n))
+
+    return Counter({message_id: times(f"{subscription}/{message_id}") for message_id in ids})
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+async def test_the_same_seed_makes_the_same_faults(tmp_path: Path, receiver: Receiver, run: str) -> None:
+    port, journal = free_port(), tmp_path / run
+    with running(embedded(port, "--journal", str(journal), "--faults", FAULTS), port):
+        async with connected(f"{HOST}:{port}") as queue:
+            # Faults are drawn from the subscription's name and the message's id, so both have to be the same each time.
+            topic, name = await queue.topic(), f"{PROJECT}/subscriptions/faulty"
+            push = PushConfig(push_endpoint=receiver.url)
+            wanted = Subscription(name=name, topic=topic, push_config=push, retry_policy=FAST_RETRY)
+            await queue.subscriber.create_subscription(request=wanted)
+            ids = await queue.publish(topic, *map(str, range(60)))
+            expected = drawn(FAULTS, name, ids)
+            await receiver.got(expected.total())
+
+            async def all_acked() -> bool:
+                return acked(journal) == 60
+
+            await eventually(all_acked)
+    order = [body["message"]["messageId"] for body in receiver.bodies]
+    assert Counter(order) == expected
+    assert expected.total() > 60
+    assert list(dict.fromkeys(order)) != ids  # some were overtaken
+    assert drawn(FAULTS.replace("seed=7", "seed=8"), name, ids) != expected
+
+
+@pytest.mark.parametrize("faults", ["lightning=1", "duplicate=2", "delay=nan", "drop_ack=often"])
+def test_refuses_faults_that_it_does_not_know(faults: str) -> None:
+    with pytest.raises(ValueError, match=r"fault|share|float"):
+        Faults.parse(faults)
