@@ -50,7 +50,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
 @click.option("--sample-drop/--no-sample-drop", default=True, show_default=True, help="Put a sample drop on sale.")
 def up(port: int, data_dir: Path, pubsub: str, pubsub_faults: str | None, instances: int, sample_drop: bool) -> None:
     """Run the whole engine on this machine, until Ctrl-C."""
-    from local.pubsub_delivery import Faults
+    from local.pubsub_faults import Faults
     from local.supervisor import Options, run
     from local.terminal import Terminal
 

@@ -38,7 +38,8 @@ def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
     """An emulator that answers, killed in the end."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        # gRPC would wait for a second before it tries again.
+        with grpc.insecure_channel(f"{HOST}:{port}", [("grpc.initial_reconnect_backoff_ms", 100)]) as channel:
             grpc.channel_ready_future(channel).result(WAIT_SECONDS)
         yield process
     finally:
@@ -50,8 +51,17 @@ def embedded(port: int, *options: str) -> list[str]:
     return [sys.executable, "-m", "local.pubsub", "--host", HOST, "--port", str(port), *options]
 
 
+@asynccontextmanager
+async def own_queue(*options: str) -> AsyncIterator[Queue]:
+    """A client of an embedded emulator that nobody shares."""
+    port = free_port()
+    with running(embedded(port, *options), port):
+        async with connected(f"{HOST}:{port}") as queue:
+            yield queue
+
+
 def acked(journal: Path) -> int:
-    return sum('"ack"' in line for line in journal.read_text().splitlines())
+    return sum(line.startswith("ack ") for line in journal.read_text().splitlines())
 
 
 @asynccontextmanager
@@ -67,8 +77,8 @@ class Queue:
         self.publisher = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
         self.subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
 
-    async def topic(self) -> str:
-        name = f"{PROJECT}/topics/t-{uuid4().hex}"
+    async def topic(self, name: str = "") -> str:
+        name = f"{PROJECT}/topics/{name or f't-{uuid4().hex}'}"
         await self.publisher.create_topic(name=name)
         return name
 
@@ -80,16 +90,19 @@ class Queue:
         )
         return name
 
+    async def push_to(self, subscription: str, url: str) -> None:
+        await self.subscriber.modify_push_config(subscription=subscription, push_config=PushConfig(push_endpoint=url))
+
     async def publish(self, topic: str, *texts: str, **fields: Any) -> list[str]:
         messages = [{"data": text.encode(), **fields} for text in texts]
         request = {"topic": topic, "messages": messages}
         return list((await self.publisher.publish(request=request, retry=None)).message_ids)
 
-    async def pull(self, subscription: str) -> list[Any]:
+    async def pull(self, subscription: str, max_messages: int = 100) -> list[Any]:
         """What a pull brings, within a time in which nothing may come."""
         with suppress(DeadlineExceeded):
             answer = await self.subscriber.pull(
-                subscription=subscription, max_messages=100, timeout=PULL_SECONDS, retry=None
+                subscription=subscription, max_messages=max_messages, timeout=PULL_SECONDS, retry=None
             )
             return list(answer.received_messages)
         return []
@@ -101,10 +114,9 @@ class Queue:
         await self.subscriber.acknowledge(subscription=subscription, ack_ids=[each.ack_id for each in received])
 
     async def give_back(self, subscription: str, *received: Any, after_seconds: int = 0) -> None:
+        ack_ids = [each.ack_id for each in received]
         await self.subscriber.modify_ack_deadline(
-            subscription=subscription,
-            ack_ids=[each.ack_id for each in received],
-            ack_deadline_seconds=after_seconds,
+            subscription=subscription, ack_ids=ack_ids, ack_deadline_seconds=after_seconds
         )
 
 

@@ -6,11 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from google.pubsub_v1.types import PushConfig, Subscription
 
-from local.machine import HOST, free_port
-from local.pubsub_delivery import Faults
-from tests.contract.pubsub import FAST_RETRY, PROJECT, Receiver, acked, connected, embedded, eventually, running
+from local.pubsub_faults import Faults
+from tests.contract.pubsub import FAST_RETRY, Receiver, acked, eventually, own_queue
 
 FAULTS = "seed=7,duplicate=0.4,delay=0.2,reorder=0.5,drop_ack=0.3"
 
@@ -27,23 +25,20 @@ def drawn(faults: str, subscription: str, ids: list[str]) -> Counter[str]:
 
 @pytest.mark.parametrize("run", ["first", "second"])
 async def test_the_same_seed_makes_the_same_faults(tmp_path: Path, receiver: Receiver, run: str) -> None:
-    port, journal = free_port(), tmp_path / run
-    with running(embedded(port, "--journal", str(journal), "--faults", FAULTS), port):
-        async with connected(f"{HOST}:{port}") as queue:
-            # Faults are drawn from the subscription's name and the message's id, so both have to be the same each time.
-            topic, name = await queue.topic(), f"{PROJECT}/subscriptions/faulty"
-            push = PushConfig(push_endpoint=receiver.url)
-            wanted = Subscription(name=name, topic=topic, push_config=push, retry_policy=FAST_RETRY)
-            await queue.subscriber.create_subscription(request=wanted)
-            ids = await queue.publish(topic, *map(str, range(60)))
-            expected = drawn(FAULTS, name, ids)
-            await receiver.got(expected.total())
+    journal = tmp_path / run
+    async with own_queue("--journal", str(journal), "--faults", FAULTS) as queue:
+        topic = await queue.topic()
+        # Faults are drawn from the subscription's name and the message's id, so both have to be the same each time.
+        name = await queue.subscribe(topic, receiver.url, name="faulty", retry_policy=FAST_RETRY)
+        ids = await queue.publish(topic, *map(str, range(60)))
+        expected = drawn(FAULTS, name, ids)
+        await receiver.got(expected.total())
 
-            async def all_acked() -> bool:
-                return acked(journal) == 60
+        async def all_acked() -> bool:
+            return acked(journal) == 60
 
-            await eventually(all_acked)
-    order = [body["message"]["messageId"] for body in receiver.bodies]
+        await eventually(all_acked)
+    order = receiver.ids
     assert Counter(order) == expected
     assert expected.total() > 60
     assert list(dict.fromkeys(order)) != ids  # some were overtaken
