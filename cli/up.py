@@ -39,7 +39,12 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
     show_default=True,
     help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator).",
 )
-@click.option("--pubsub-faults", metavar="FAULTS", help="What goes wrong in the embedded queue: duplicate=0.3,delay=2.")
+@click.option(
+    "--pubsub-faults",
+    metavar="FAULTS",
+    help="What goes wrong in the embedded queue, drawn from seed: the shares duplicate, reorder, drop_ack and refuse"
+    " (Publish calls answered UNAVAILABLE), and delay in seconds. For example seed=7,duplicate=0.3,delay=2,refuse=0.1.",
+)
 @click.option(
     "--instances",
     type=click.IntRange(1, INSTANCES_MAX),

@@ -56,7 +56,7 @@ def _faults(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     "--faults",
     default="",
     callback=_faults,
-    help="For example seed=7,duplicate=0.3,delay=2,reorder=0.3,drop_ack=0.1.",
+    help="For example seed=7,duplicate=0.3,delay=2,reorder=0.3,drop_ack=0.1,refuse=0.1.",
 )
 def main(host: str, port: int, journal: Path | None, faults: Faults) -> None:
     """Run the emulator."""

@@ -11,9 +11,10 @@ from local.pubsub_limits import FAULT_DELAY_SECONDS_MAX
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, as shares of deliveries (0 to 1); `delay` is the longest delay in seconds.
+    """Shares (0 to 1) of deliveries, and of Publish calls that are refused; `delay` is the longest delay in seconds.
 
-    What happens to a delivery is drawn from the seed and its message alone: the same whoever is faster this time.
+    What happens to a delivery is drawn from the seed and its message alone, what happens to a Publish call from the
+    seed and its number: the same whoever is faster this time.
     """
 
     seed: int = 0
@@ -21,10 +22,11 @@ class Faults:
     delay: float = 0.0
     reorder: float = 0.0
     drop_ack: float = 0.0
+    refuse: float = 0.0
 
     @staticmethod
     def parse(text: str) -> Faults:
-        """Read `seed=7,duplicate=0.3,delay=2,reorder=0.2,drop_ack=0.1`; what is left out does not happen.
+        """Read `seed=7,duplicate=0.3,delay=2,reorder=0.2,drop_ack=0.1,refuse=0.1`; what is left out does not happen.
 
         Raises:
             ValueError: an unknown name, or something that is no number in range.
@@ -55,3 +57,7 @@ class Faults:
     def drops_ack(self, key: str, attempt: int) -> bool:
         """Whether the answer to this delivery gets lost."""
         return self.drop_ack > 0 and random.Random(f"{self.seed}/{key}/{attempt}").random() < self.drop_ack
+
+    def refuses(self, topic: str, number: int) -> bool:
+        """Whether a topic's Publish call of this number is answered UNAVAILABLE, and keeps nothing."""
+        return self.refuse > 0 and random.Random(f"{self.seed}/{topic}/{number}").random() < self.refuse

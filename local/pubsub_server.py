@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -31,6 +32,7 @@ class Service:
 
     def __init__(self, store: Store, faults: Faults) -> None:
         self._store, self._faults = store, faults
+        self._publishes: Counter[str] = Counter()  # calls to each topic, which the faults go by
         self._deliveries: dict[str, Deliveries] = {}
         for subscription in store.subscriptions.values():
             self._deliver(subscription)
@@ -62,6 +64,9 @@ class Service:
     async def publish(self, request: Any) -> Any:
         topic = self._topic(request.topic)
         check_messages(request)
+        self._publishes[topic] += 1
+        if self._faults.refuses(topic, self._publishes[topic]):
+            raise Refused(grpc.StatusCode.UNAVAILABLE, "Refused on purpose (fault `refuse`); publish again.")
         return PublishResponse(message_ids=self._publish(topic, request.messages))
 
     async def create_subscription(self, request: Any) -> Any:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 
 from local.pubsub_faults import Faults
 from tests.contract.pubsub import FAST_RETRY, Receiver, acked, eventually, own_queue
@@ -45,7 +46,25 @@ async def test_the_same_seed_makes_the_same_faults(tmp_path: Path, receiver: Rec
     assert drawn(FAULTS.replace("seed=7", "seed=8"), name, ids) != expected
 
 
-@pytest.mark.parametrize("faults", ["lightning=1", "duplicate=2", "delay=nan", "drop_ack=often"])
+async def test_the_seed_says_which_publish_calls_are_refused_and_nothing_of_them_is_kept() -> None:
+    async with own_queue("--faults", "seed=7,refuse=0.4") as queue:
+        topic = await queue.topic("faulty")  # the name counts as well
+        subscription = await queue.subscribe(topic)
+        refused: dict[int, str] = {}
+        for number in range(1, 41):
+            try:
+                await queue.publish(topic, str(number))
+            except ServiceUnavailable as error:
+                refused[number] = str(error)
+        pulled = await queue.pull_some(subscription)
+    plan = Faults.parse("seed=7,refuse=0.4")
+    assert list(refused) == [number for number in range(1, 41) if plan.refuses(topic, number)]
+    assert 5 < len(refused) < 35
+    assert all("publish again" in text for text in refused.values())
+    assert {int(each.message.data) for each in pulled} == set(range(1, 41)) - set(refused)
+
+
+@pytest.mark.parametrize("faults", ["lightning=1", "duplicate=2", "delay=nan", "drop_ack=often", "refuse=-1"])
 def test_refuses_faults_that_it_does_not_know(faults: str) -> None:
     with pytest.raises(ValueError, match=r"fault|share|float"):
         Faults.parse(faults)
