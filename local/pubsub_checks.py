@@ -7,7 +7,14 @@ from typing import Any
 
 import grpc
 
-from local.pubsub_limits import ORDERING_KEY_BYTES_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX
+from local.pubsub_limits import (
+    ATTRIBUTE_NAME_BYTES_MAX,
+    ATTRIBUTE_VALUE_BYTES_MAX,
+    ATTRIBUTES_MAX,
+    ORDERING_KEY_BYTES_MAX,
+    PUBLISH_BYTES_MAX,
+    PUBLISH_MESSAGES_MAX,
+)
 from local.pubsub_push import Endpoint
 
 # Without spaces and commas, which set names apart in the journal.
@@ -36,17 +43,29 @@ def check_count(kind: str, count: int, most: int) -> None:
 
 def check_messages(request: Any) -> None:
     """Refuse a Publish call that Pub/Sub would refuse."""
-    problem = ""
     if not 1 <= len(request.messages) <= PUBLISH_MESSAGES_MAX:
         problem = f"Publish 1 to {PUBLISH_MESSAGES_MAX} messages at once, not {len(request.messages)}."
     elif request.ByteSize() > PUBLISH_BYTES_MAX:
         problem = f"The messages take {request.ByteSize()} bytes; publish at most {PUBLISH_BYTES_MAX} at once."
-    elif any(not message.data and not message.attributes for message in request.messages):
-        problem = "A message needs data or attributes."
-    elif any(len(message.ordering_key.encode()) > ORDERING_KEY_BYTES_MAX for message in request.messages):
-        problem = f"An ordering key has at most {ORDERING_KEY_BYTES_MAX} bytes."
+    else:
+        problem = next(filter(None, map(_problem, request.messages)), "")
     if problem:
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, problem)
+
+
+def _problem(message: Any) -> str:
+    """What is wrong with a message, if anything."""
+    if not message.data and not message.attributes:
+        return "A message needs data or attributes."
+    if len(message.ordering_key.encode()) > ORDERING_KEY_BYTES_MAX:
+        return f"An ordering key has at most {ORDERING_KEY_BYTES_MAX} bytes."
+    if len(message.attributes) > ATTRIBUTES_MAX:
+        return f"A message has at most {ATTRIBUTES_MAX} attributes."
+    for name, value in message.attributes.items():
+        if len(name.encode()) > ATTRIBUTE_NAME_BYTES_MAX or len(value.encode()) > ATTRIBUTE_VALUE_BYTES_MAX:
+            most = f"{ATTRIBUTE_NAME_BYTES_MAX} bytes, its value at most {ATTRIBUTE_VALUE_BYTES_MAX}"
+            return f"An attribute's name has at most {most}: {name[:ATTRIBUTE_NAME_BYTES_MAX]!r}."
+    return ""
 
 
 def check_push(config: Any) -> None:

@@ -16,6 +16,9 @@ CALL_BYTES_MAX = 20_000_000  # more than a full Publish call, so that one that i
 PUBLISH_MESSAGES_MAX = 1_000  # in one call, as Pub/Sub has it
 PUBLISH_BYTES_MAX = 10_000_000  # as Pub/Sub has it
 ORDERING_KEY_BYTES_MAX = 1_024  # as Pub/Sub has it
+ATTRIBUTES_MAX = 100  # of a message, as Pub/Sub has it
+ATTRIBUTE_NAME_BYTES_MAX = 256  # as Pub/Sub has it
+ATTRIBUTE_VALUE_BYTES_MAX = 1_024  # as Pub/Sub has it
 STOP_SECONDS = 1.0  # for calls under way when the emulator is told to stop
 
 # --- delivery ----------------------------------------------------------------------------------------------------

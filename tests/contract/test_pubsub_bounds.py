@@ -9,9 +9,12 @@ import pytest
 from google.api_core.exceptions import InvalidArgument, ResourceExhausted
 from google.pubsub_v1 import types
 
-from local.pubsub_checks import Refused
+from local.pubsub_checks import Refused, check_messages
 from local.pubsub_faults import Faults
 from local.pubsub_limits import (
+    ATTRIBUTE_NAME_BYTES_MAX,
+    ATTRIBUTE_VALUE_BYTES_MAX,
+    ATTRIBUTES_MAX,
     BACKLOG_BYTES_MAX,
     BACKLOG_MESSAGES_MAX,
     CALLS_MAX,
@@ -84,6 +87,25 @@ async def test_a_publish_call_that_is_too_large_is_refused() -> None:
         await publish_small(queue, topic, PUBLISH_MESSAGES_MAX)
         with pytest.raises(InvalidArgument, match=f"1 to {PUBLISH_MESSAGES_MAX} messages"):
             await queue.publish(topic, *["x"] * (PUBLISH_MESSAGES_MAX + 1))
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_much"),
+    [
+        ({str(n): "" for n in range(ATTRIBUTES_MAX)}, {str(n): "" for n in range(ATTRIBUTES_MAX + 1)}),
+        ({"n" * ATTRIBUTE_NAME_BYTES_MAX: ""}, {"n" * (ATTRIBUTE_NAME_BYTES_MAX + 1): ""}),
+        ({"trace": "v" * ATTRIBUTE_VALUE_BYTES_MAX}, {"trace": "v" * (ATTRIBUTE_VALUE_BYTES_MAX - 1) + "ü"}),
+    ],
+)
+def test_attributes_that_pub_sub_would_refuse_are_refused(fits: dict[str, str], too_much: dict[str, str]) -> None:
+    def publish_call(attributes: dict[str, str]) -> object:
+        request: object = types.PublishRequest.pb()(messages=[{"data": b"x"}, {"attributes": attributes}])
+        return request
+
+    check_messages(publish_call(fits))
+    with pytest.raises(Refused, match="attribute") as refused:
+        check_messages(publish_call(too_much))
+    assert refused.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_pull_brings_so_many_bytes() -> None:
