@@ -37,7 +37,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for pr
     type=click.Choice(["embedded", "google"]),
     default="embedded",
     show_default=True,
-    help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator).",
+    help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator; killed, it forgets its"
+    " messages, and reconcile publishes waiting orders again).",
 )
 @click.option(
     "--pubsub-faults",
