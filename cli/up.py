@@ -29,9 +29,15 @@ _data_dir = data_dir_option("Where the engine keeps everything.")
     type=click.Choice(["embedded", "google"]),
     default="embedded",
     show_default=True,
-    help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator).",
+    help="The queue: our own emulator, or Google's (needs Java and the gcloud SDK's emulator; killed, it forgets its"
+    " messages, and reconcile publishes waiting orders again).",
 )
-@click.option("--pubsub-faults", metavar="FAULTS", help="What goes wrong in the embedded queue: duplicate=0.3,delay=2.")
+@click.option(
+    "--pubsub-faults",
+    metavar="FAULTS",
+    help="What goes wrong in the embedded queue, drawn from seed: the shares duplicate, reorder, drop_ack and refuse"
+    " (Publish calls answered UNAVAILABLE), and delay in seconds. For example seed=7,duplicate=0.3,delay=2,refuse=0.1.",
+)
 @click.option(
     "--instances",
     type=click.IntRange(1, INSTANCES_MAX),
@@ -55,7 +61,7 @@ def up(
     A line that starts with `ready` tells when it serves; with --json, every line is a JSON document, and that one holds
     "ready": true.
     """
-    from local.pubsub_delivery import Faults
+    from local.pubsub_faults import Faults
     from local.supervisor import Options, run
     from local.terminal import Terminal
 

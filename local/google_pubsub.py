@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -34,9 +35,13 @@ def _jar() -> Path:
     gcloud = shutil.which("gcloud")
     folders = [Path(gcloud).resolve().parent.parent] if gcloud else []
     for folder in [*folders, *map(Path, _SDK_FOLDERS)]:
-        if jars := sorted((folder / _IN_SDK).glob(_JAR)):
-            return jars[-1]
+        if jars := list((folder / _IN_SDK).glob(_JAR)):
+            return max(jars, key=_version)
     raise EmulatorMissing(
         "Google's Pub/Sub emulator was not found; install it with `gcloud components install pubsub-emulator`,"
         " name its jar in MERCHDROP_PUBSUB_EMULATOR_JAR, or use --pubsub embedded"
     )
+
+
+def _version(jar: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", jar.name)]

@@ -1,6 +1,6 @@
 """A small Pub/Sub emulator: the gRPC API google.pubsub.v1 over the delivery rules that the engine relies on.
 
-python -m local.pubsub --port 8085 [--journal FILE] [--faults seed=7,duplicate=0.3,delay=2,reorder=0.2,drop_ack=0.1]
+python -m local.pubsub --port 8085 [--journal FILE] [--faults FAULTS]
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ import asyncio
 import signal
 from pathlib import Path
 
-import aiohttp
 import click
 import grpc
 import uvloop
 
-from local.pubsub_delivery import PUSHES_MAX, Faults
+from local.pubsub_faults import Faults
+from local.pubsub_limits import CALL_BYTES_MAX, CALLS_MAX, STOP_SECONDS
 from local.pubsub_server import Service, handlers
 from local.pubsub_store import Store
-
-CALL_BYTES_MAX = 20_000_000  # more than a full Publish call
-STOP_SECONDS = 1.0  # for calls under way
 
 
 async def serve(host: str, port: int, journal: Path | None, faults: Faults) -> None:
@@ -27,19 +24,21 @@ async def serve(host: str, port: int, journal: Path | None, faults: Faults) -> N
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    connector = aiohttp.TCPConnector(limit=PUSHES_MAX)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
-        server = grpc.aio.server(
-            options=[("grpc.max_receive_message_length", CALL_BYTES_MAX), ("grpc.so_reuseport", 0)]
-        )
-        server.add_generic_rpc_handlers(handlers(Service(Store(journal), http, faults)))
-        try:
-            server.add_insecure_port(f"{host}:{port}")
-        except RuntimeError:
-            raise click.ClickException(f"cannot listen on {host}:{port}; use another --port.") from None
-        await server.start()
-        await stop.wait()
-        await server.stop(STOP_SECONDS)
+    server = grpc.aio.server(
+        options=[("grpc.max_receive_message_length", CALL_BYTES_MAX), ("grpc.so_reuseport", 0)],
+        maximum_concurrent_rpcs=CALLS_MAX,
+    )
+    try:
+        server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError:
+        raise click.ClickException(f"cannot listen on {host}:{port}; use another --port.") from None
+    # Only now: where another emulator listens, the journal may be that one's.
+    service = Service(Store(journal), faults)
+    server.add_generic_rpc_handlers(handlers(service))
+    await server.start()
+    await stop.wait()
+    await server.stop(STOP_SECONDS)
+    service.close()
 
 
 def _faults(_context: click.Context, _parameter: click.Parameter, text: str) -> Faults:
@@ -53,7 +52,12 @@ def _faults(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), required=True)
 @click.option("--journal", type=click.Path(path_type=Path), help="Where topics and messages outlive the process.")
-@click.option("--faults", default="", callback=_faults, help="For example seed=7,duplicate=0.3,delay=2,drop_ack=0.1.")
+@click.option(
+    "--faults",
+    default="",
+    callback=_faults,
+    help="For example seed=7,duplicate=0.3,delay=2,reorder=0.3,drop_ack=0.1,refuse=0.1.",
+)
 def main(host: str, port: int, journal: Path | None, faults: Faults) -> None:
     """Run the emulator."""
     uvloop.run(serve(host, port, journal, faults))

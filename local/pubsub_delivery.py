@@ -1,72 +1,41 @@
-"""How the Pub/Sub emulator delivers: push requests and pulls, retries, dead letters, and faults drawn from a seed."""
+"""How the Pub/Sub emulator delivers: push requests and pulls, retries, ordering keys and dead letters."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
-import aiohttp
-
+from local.pubsub_faults import Faults
+from local.pubsub_limits import (
+    ACK_DEADLINE_RANGE,
+    DELIVERY_ATTEMPTS_RANGE,
+    DUPLICATES_MAX,
+    PULL_BYTES_MAX,
+    PULL_MESSAGES_MAX,
+    PULL_SECONDS,
+    PUSHES_MAX,
+    RETRY_AT_ONCE_SECONDS,
+    RETRY_RANGE,
+)
+from local.pubsub_push import Endpoint
 from local.pubsub_store import Message, Store, Subscription
 
-PUSHES_MAX = 200  # push requests under way for each subscription
 ACK_STATUSES = frozenset({102, 200, 201, 202, 204})
-ACK_DEADLINE_SECONDS = 10.0  # Pub/Sub's own defaults
-RETRY_SECONDS = (10.0, 600.0)
-DELIVERY_ATTEMPTS = 5
-PULL_WAIT_SECONDS = 1.0  # a pull that finds nothing waits for so long
-PULL_MAX = 1_000  # messages in one answer, as Pub/Sub has it
-DELAY_MAX = 600.0  # seconds; longer than any test waits
 
 
-@dataclass(frozen=True)
-class Faults:
-    """What goes wrong, as shares of deliveries (0 to 1); `delay` is the longest delay in seconds.
+class Delivery(NamedTuple):
+    """A message on its way, or its duplicate: what becomes of the message, the duplicate doesn't decide.
 
-    What happens to a delivery is drawn from the seed and its message alone: the same whoever is faster this time.
+    A delivery is in one place at a time: behind others of its ordering key, late, ready, or under way.
     """
 
-    seed: int = 0
-    duplicate: float = 0.0
-    delay: float = 0.0
-    reorder: float = 0.0
-    drop_ack: float = 0.0
-
-    @staticmethod
-    def parse(text: str) -> Faults:
-        """Read `seed=7,duplicate=0.3,delay=2.0,reorder=0.2,drop_ack=0.1`; what is left out does not happen.
-
-        Raises:
-            ValueError: an unknown name, or something that is no number in range.
-        """
-        values: dict[str, Any] = {}
-        for pair in filter(None, text.split(",")):
-            name, _, value = pair.partition("=")
-            if name not in Faults.__dataclass_fields__:
-                raise ValueError(f"unknown fault {name!r}; there are {', '.join(Faults.__dataclass_fields__)}")
-            values[name] = int(value) if name == "seed" else float(value)
-            if name != "seed" and not 0 <= values[name] <= (DELAY_MAX if name == "delay" else 1):
-                raise ValueError(f"{name} must be a share from 0 to 1 (delay: seconds, at most {DELAY_MAX:.0f})")
-        return Faults(**values)
-
-    def offers(self, key: str) -> list[float]:
-        """In how many seconds to deliver a message, and its duplicate if it has one."""
-        if not (self.duplicate or self.delay or self.reorder):
-            return [0.0]
-        draw = random.Random(f"{self.seed}/{key}")
-        # With `reorder` only its share is late, and is overtaken by the rest; without, everything is late.
-        is_late = draw.random() < self.reorder or (self.delay > 0 and not self.reorder)
-        first = draw.random() * (self.delay or 1.0) if is_late else 0.0
-        is_twice, later = draw.random() < self.duplicate, draw.random() * self.delay
-        return [first, first + later] if is_twice else [first]
-
-    def drops_ack(self, key: str, attempt: int) -> bool:
-        """Whether the answer to this delivery gets lost."""
-        return self.drop_ack > 0 and random.Random(f"{self.seed}/{key}/{attempt}").random() < self.drop_ack
+    message: Message
+    lane: str  # its ordering key, if the subscription keeps the order; else nothing
+    is_duplicate: bool
+    after_seconds: float  # how late the faults make it
 
 
 class Deliveries:
@@ -76,164 +45,198 @@ class Deliveries:
         self,
         store: Store,
         subscription: Subscription,
-        http: aiohttp.ClientSession,
         faults: Faults,
         dead_letter: Callable[[Subscription, Message], bool],
     ) -> None:
-        self._dead_letter = dead_letter
-        self._store, self._subscription, self._http, self._faults = store, subscription, http, faults
-        self._ready: deque[tuple[Message, bool]] = deque()  # with whether it is a duplicate
+        self._store, self._subscription, self._faults, self._dead_letter = store, subscription, faults, dead_letter
+        self._lanes: dict[str, deque[Delivery]] = {}  # of each key that is busy, who comes next
+        self._ready: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
-        self._leases: dict[str, asyncio.TimerHandle] = {}
-        self._pushes: set[asyncio.Task[None]] = set()
-        self._closed = False
-        for message in list(subscription.unacked.values()):
-            self.offer(message)
+        self._leases: dict[str, tuple[asyncio.TimerHandle, Delivery]] = {}
+        self._endpoint: Endpoint | None = None
+        self._pushes = self._duplicates = 0
+        self._is_closed = False
+        self.offer(subscription.unacked.values())
+        self.configure()
 
-    def offer(self, message: Message) -> None:
-        """Take a new message, late or twice if the faults say so."""
-        for number, seconds in enumerate(self._faults.offers(self._key(message))):
-            self._make_ready_later(message, seconds, is_duplicate=number > 0)
+    def offer(self, messages: Iterable[Message]) -> None:
+        """Take new messages, late or twice if the faults say so."""
+        is_ordered = self._subscription.config.enable_message_ordering
+        for message in messages:
+            lane = message.ordering_key if is_ordered else ""
+            first, *duplicates = self._faults.offers(self._key(message))
+            self._line_up(Delivery(message, lane, False, first))
+            for seconds in duplicates:
+                if self._duplicates < DUPLICATES_MAX:
+                    self._duplicates += 1
+                    self._line_up(Delivery(message, lane, True, seconds))
+        self._start_pushes()
 
     def configure(self) -> None:
-        """Start pushing if there is an endpoint now."""
+        """Push to where the subscription says now, or leave its messages to be pulled."""
+        url = self._subscription.config.push_config.push_endpoint
+        if self._endpoint and self._endpoint.url != url:
+            self._endpoint.close()
+            self._endpoint = None
+        if url and not self._endpoint:
+            self._endpoint = Endpoint(url)
         self._start_pushes()
 
     def close(self) -> None:
         """Stop delivering."""
-        self._closed = True
-        for task in self._pushes:
-            task.cancel()
-        for lease in self._leases.values():
-            lease.cancel()
+        self._is_closed = True
+        if self._endpoint:
+            self._endpoint.close()
+            self._endpoint = None
+        for timer, _ in self._leases.values():
+            timer.cancel()
 
-    async def pull(self, limit: int) -> list[tuple[str, Message, int]]:
-        """Lease up to `limit` messages for the ack deadline: ack id, message, delivery attempt."""
+    async def pull(self, limit: int) -> list[tuple[Message, int]]:
+        """Lease up to `limit` messages for the ack deadline, each with the number of its delivery attempt."""
         if not self._ready:
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), PULL_WAIT_SECONDS)
+                await asyncio.wait_for(self._arrived.wait(), PULL_SECONDS)
             except TimeoutError:
                 return []
-        pulled: list[tuple[str, Message, int]] = []
-        while self._ready and len(pulled) < min(limit, PULL_MAX):
-            message, is_duplicate = self._ready.popleft()
-            if is_duplicate:
-                pulled.append((message.id, message, self._attempt(message)))
-            elif message.id in self._subscription.unacked and message.id not in self._leases:
-                self._lease(message.id, self._ack_deadline())
-                pulled.append((message.id, message, self._count_attempt(message)))
+        pulled: list[tuple[Message, int]] = []
+        size, limit = 0, min(limit, PULL_MESSAGES_MAX)
+        while len(pulled) < limit and (delivery := self._next()):
+            size += len(delivery.message.body)
+            if pulled and size > PULL_BYTES_MAX:
+                self._ready.appendleft(delivery)
+                break
+            pulled.append((delivery.message, self._start_attempt(delivery)))
+            if delivery.is_duplicate:
+                self._end(delivery)
+            else:
+                self._lease(delivery, self._ack_deadline())
         return pulled
 
     def ack(self, message_id: str) -> None:
         """A puller is done with a message; if the faults lose that, its lease runs out."""
         message = self._subscription.unacked.get(message_id)
-        if message and not self._faults.drops_ack(self._key(message), self._attempt(message)):
-            self._end_lease(message_id)
+        attempt = self._subscription.attempts.get(message_id, 0)
+        if message and not self._faults.drops_ack(self._key(message), attempt):
+            delivery = self._end_lease(message_id)
             self._store.ack(self._subscription, message_id)
+            if delivery:
+                self._end(delivery)
+                self._start_pushes()
 
     def extend(self, message_id: str, seconds: float) -> None:
         """Set a lease's deadline; 0 seconds give the message back. Without a lease there is nothing to do."""
-        if self._end_lease(message_id):
+        if delivery := self._end_lease(message_id):
             if seconds > 0:
-                self._lease(message_id, seconds)
+                self._lease(delivery, seconds)
             else:
-                self._retry(message_id)
+                self._retry(delivery)
+                self._start_pushes()
 
-    def _lease(self, message_id: str, seconds: float) -> None:
-        self._leases[message_id] = asyncio.get_running_loop().call_later(seconds, self._lapse, message_id)
+    def _lease(self, delivery: Delivery, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self.extend, delivery.message.id, 0.0)
+        self._leases[delivery.message.id] = timer, delivery
 
-    def _end_lease(self, message_id: str) -> bool:
-        if lease := self._leases.pop(message_id, None):
-            lease.cancel()
-        return lease is not None
+    def _end_lease(self, message_id: str) -> Delivery | None:
+        timer, delivery = self._leases.pop(message_id, (None, None))
+        if timer:
+            timer.cancel()
+        return delivery
 
-    def _lapse(self, message_id: str) -> None:
-        del self._leases[message_id]
-        self._retry(message_id)
+    def _line_up(self, delivery: Delivery) -> None:
+        """Let a delivery go, unless one of the same ordering key is on its way."""
+        if delivery.lane in self._lanes:
+            self._lanes[delivery.lane].append(delivery)
+            return
+        if delivery.lane:
+            self._lanes[delivery.lane] = deque()
+        self._make_ready(delivery, delivery.after_seconds)
 
-    def _make_ready_later(self, message: Message, seconds: float, *, is_duplicate: bool = False) -> None:
-        if seconds > 0:
-            asyncio.get_running_loop().call_later(seconds, self._make_ready, message, is_duplicate)
+    def _end(self, delivery: Delivery) -> None:
+        """A delivery is over, and the next one of its ordering key may go."""
+        self._duplicates -= delivery.is_duplicate
+        if delivery.lane:
+            if waiting := self._lanes[delivery.lane]:
+                following = waiting.popleft()
+                self._make_ready(following, following.after_seconds)
+            else:
+                del self._lanes[delivery.lane]
+
+    def _make_ready(self, delivery: Delivery, after_seconds: float) -> None:
+        if after_seconds > 0:
+            asyncio.get_running_loop().call_later(after_seconds, self._come_late, delivery)
         else:
-            self._make_ready(message, is_duplicate)
-
-    def _make_ready(self, message: Message, is_duplicate: bool) -> None:
-        if not self._closed:
-            self._ready.append((message, is_duplicate))
+            self._ready.append(delivery)
             self._arrived.set()
-            self._start_pushes()
 
-    def _start_pushes(self) -> None:
-        """A task for each message that is ready, so that none waits for another's slow answer."""
-        while self._ready and len(self._pushes) < PUSHES_MAX and not self._closed:
-            if not self._subscription.config.push_config.push_endpoint:
-                return
-            message, is_duplicate = self._ready.popleft()
-            if is_duplicate or message.id in self._subscription.unacked:
-                task = asyncio.create_task(self._push(message, is_duplicate))
-                self._pushes.add(task)
-                task.add_done_callback(self._end_push)
-
-    def _end_push(self, task: asyncio.Task[None]) -> None:
-        self._pushes.discard(task)
+    def _come_late(self, delivery: Delivery) -> None:
+        self._make_ready(delivery, 0.0)
         self._start_pushes()
 
-    async def _push(self, message: Message, is_duplicate: bool) -> None:
-        """Deliver once; what becomes of the message is decided by its first copy, never by a duplicate."""
-        if is_duplicate:
-            await self._post(message, self._attempt(message))
+    def _next(self) -> Delivery | None:
+        """Who is ready, and wasn't acknowledged meanwhile."""
+        while self._ready:
+            delivery = self._ready.popleft()
+            if delivery.is_duplicate or delivery.message.id in self._subscription.unacked:
+                return delivery
+            self._end(delivery)
+        return None
+
+    def _start_pushes(self) -> None:
+        """Push all that is ready at once, so that no message waits for another's slow answer."""
+        while self._endpoint and self._pushes < PUSHES_MAX and (delivery := self._next()):
+            attempt = self._start_attempt(delivery)
+            body = delivery.message.to_push(self._subscription.config.name, attempt)
+            self._pushes += 1
+            self._endpoint.post(body, self._ack_deadline(), partial(self._end_push, delivery, attempt))
+
+    def _end_push(self, delivery: Delivery, attempt: int, status: int | None) -> None:
+        self._pushes -= 1
+        if self._is_closed:
             return
-        attempt = self._count_attempt(message)
-        acked = await self._post(message, attempt)
-        if acked and not self._faults.drops_ack(self._key(message), attempt):
-            self._store.ack(self._subscription, message.id)
+        if delivery.is_duplicate:
+            self._end(delivery)
+        elif status in ACK_STATUSES and not self._faults.drops_ack(self._key(delivery.message), attempt):
+            self._store.ack(self._subscription, delivery.message.id)
+            self._end(delivery)
         else:
-            self._retry(message.id)
+            self._retry(delivery)
+        self._start_pushes()
 
-    async def _post(self, message: Message, attempt: int) -> bool:
-        config = self._subscription.config
-        timeout = aiohttp.ClientTimeout(total=self._ack_deadline())
-        body = message.to_push(config.name, attempt)
-        try:
-            # A redirect is no ack, and isn't followed.
-            async with self._http.post(
-                config.push_config.push_endpoint, json=body, timeout=timeout, allow_redirects=False
-            ) as response:
-                return response.status in ACK_STATUSES
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
-
-    def _key(self, message: Message) -> str:
-        return f"{self._subscription.config.name}/{message.id}"
-
-    def _attempt(self, message: Message) -> int:
-        return max(1, self._subscription.attempts.get(message.id, 0))
-
-    def _count_attempt(self, message: Message) -> int:
+    def _start_attempt(self, delivery: Delivery) -> int:
+        """The number of this delivery attempt; a duplicate doesn't count."""
         attempts = self._subscription.attempts
-        attempts[message.id] = attempts.get(message.id, 0) + 1
-        return attempts[message.id]
+        attempt = attempts.get(delivery.message.id, 0) + (not delivery.is_duplicate)
+        if not delivery.is_duplicate:
+            attempts[delivery.message.id] = attempt
+        return max(1, attempt)
 
-    def _retry(self, message_id: str) -> None:
-        if (message := self._subscription.unacked.get(message_id)) is None:
+    def _retry(self, delivery: Delivery) -> None:
+        """Deliver a message again after a while, or give up on it; later ones of its ordering key wait for that."""
+        message = delivery.message
+        if message.id not in self._subscription.unacked:
+            self._end(delivery)
             return
-        attempts = self._subscription.attempts.get(message_id, 1)
+        attempts = self._subscription.attempts[message.id]
         policy = self._subscription.config.dead_letter_policy
-        is_last = policy.dead_letter_topic and attempts >= (policy.max_delivery_attempts or DELIVERY_ATTEMPTS)
+        is_last = policy.dead_letter_topic and attempts >= (policy.max_delivery_attempts or DELIVERY_ATTEMPTS_RANGE[0])
         if is_last and self._dead_letter(self._subscription, message):
-            self._store.ack(self._subscription, message_id)
+            self._store.ack(self._subscription, message.id)
+            self._end(delivery)
         else:
-            self._make_ready_later(message, self._backoff(attempts))
+            self._make_ready(delivery, self._backoff(attempts))
 
     def _backoff(self, attempts: int) -> float:
-        policy = self._subscription.config.retry_policy
         if not self._subscription.config.HasField("retry_policy"):
-            return 0.1  # without a policy Pub/Sub delivers again as soon as it can
+            return RETRY_AT_ONCE_SECONDS
+        policy = self._subscription.config.retry_policy
         shortest = policy.minimum_backoff.seconds + policy.minimum_backoff.nanos / 1e9
         longest = policy.maximum_backoff.seconds + policy.maximum_backoff.nanos / 1e9
-        low, high = shortest or RETRY_SECONDS[0], longest or RETRY_SECONDS[1]
+        low, high = shortest or RETRY_RANGE[0], longest or RETRY_RANGE[1]
         return float(min(high, low * 2 ** min(attempts - 1, 10)))
 
     def _ack_deadline(self) -> float:
-        return float(self._subscription.config.ack_deadline_seconds or ACK_DEADLINE_SECONDS)
+        return float(self._subscription.config.ack_deadline_seconds or ACK_DEADLINE_RANGE[0])
+
+    def _key(self, message: Message) -> str:
+        return f"{self._subscription.config.name}/{message.id}"

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import aiohttp
 import grpc
-from google.protobuf import empty_pb2, timestamp_pb2
+from google.protobuf import empty_pb2
 from google.pubsub_v1 import types
 
-from local.pubsub_delivery import Deliveries, Faults
-from local.pubsub_store import Message, Store, Subscription
+from local.pubsub_checks import Refused, check_count, check_messages, check_name, check_push, check_range
+from local.pubsub_delivery import Deliveries
+from local.pubsub_faults import Faults
+from local.pubsub_limits import (
+    ACK_DEADLINE_RANGE,
+    DELIVERY_ATTEMPTS_RANGE,
+    SUBSCRIPTIONS_MAX,
+    TOPICS_MAX,
+)
+from local.pubsub_store import BacklogFull, Message, Store, Subscription, SubscriptionPb
 
 Topic: Any = types.Topic.pb()
-SubscriptionPb: Any = types.Subscription.pb()
 PublishResponse: Any = types.PublishResponse.pb()
 PullResponse: Any = types.PullResponse.pb()
 Empty: Any = empty_pb2.Empty
-
-_NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/[A-Za-z][A-Za-z0-9._~+%-]{2,254}\Z")
-MESSAGES_MAX = 1_000  # in one Publish call, as Pub/Sub has it
-DATA_BYTES_MAX = 10_000_000
-ACK_DEADLINE_RANGE = (10, 600)  # seconds, as Pub/Sub has it
-DELIVERY_ATTEMPTS_RANGE = (5, 100)  # as Pub/Sub has it
-
-
-class Refused(Exception):
-    """A call that the API answers with an error."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Service:
     """The calls; each takes and returns the API's own messages."""
 
-    def __init__(self, store: Store, http: aiohttp.ClientSession, faults: Faults) -> None:
-        self._store, self._http, self._faults = store, http, faults
+    def __init__(self, store: Store, faults: Faults) -> None:
+        self._store, self._faults = store, faults
+        self._publishes: Counter[str] = Counter()  # calls to each topic, which the faults go by
         self._deliveries: dict[str, Deliveries] = {}
         for subscription in store.subscriptions.values():
             self._deliver(subscription)
 
+    def close(self) -> None:
+        """Stop delivering."""
+        for deliveries in self._deliveries.values():
+            deliveries.close()
+
     async def create_topic(self, request: Any) -> Any:
-        _check_name(request.name, "topics")
+        check_name(request.name, "topics")
         if request.name in self._store.topics:
             raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"Topic already exists: {request.name}")
+        check_count("topics", len(self._store.topics), TOPICS_MAX)
         self._store.add_topic(request.name)
         return request
 
@@ -65,28 +63,26 @@ class Service:
 
     async def publish(self, request: Any) -> Any:
         topic = self._topic(request.topic)
-        if not 1 <= len(request.messages) <= MESSAGES_MAX:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Publish 1 to {MESSAGES_MAX} messages at once.")
-        if any(not message.data and not message.attributes for message in request.messages):
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "A message needs data or attributes.")
-        if sum(len(message.data) for message in request.messages) > DATA_BYTES_MAX:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"The messages are over {DATA_BYTES_MAX} bytes.")
-        ids = [self._publish(topic, m.data, dict(m.attributes), m.ordering_key) for m in request.messages]
-        return PublishResponse(message_ids=ids)
+        check_messages(request)
+        self._publishes[topic] += 1
+        if self._faults.refuses(topic, self._publishes[topic]):
+            raise Refused(grpc.StatusCode.UNAVAILABLE, "Refused on purpose (fault `refuse`); publish again.")
+        return PublishResponse(message_ids=self._publish(topic, request.messages))
 
     async def create_subscription(self, request: Any) -> Any:
-        _check_name(request.name, "subscriptions")
+        check_name(request.name, "subscriptions")
         self._topic(request.topic)
         if request.name in self._store.subscriptions:
             raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"Subscription already exists: {request.name}")
-        _check_push(request.push_config)
+        check_count("subscriptions", len(self._store.subscriptions), SUBSCRIPTIONS_MAX)
+        check_push(request.push_config)
         # Whoever leaves a number out gets Pub/Sub's own, and reads it back.
         request.ack_deadline_seconds = request.ack_deadline_seconds or ACK_DEADLINE_RANGE[0]
-        _check_range("ack_deadline_seconds", request.ack_deadline_seconds, ACK_DEADLINE_RANGE)
+        check_range("ack_deadline_seconds", request.ack_deadline_seconds, ACK_DEADLINE_RANGE)
         if request.dead_letter_policy.dead_letter_topic:
             policy = request.dead_letter_policy
             policy.max_delivery_attempts = policy.max_delivery_attempts or DELIVERY_ATTEMPTS_RANGE[0]
-            _check_range("max_delivery_attempts", policy.max_delivery_attempts, DELIVERY_ATTEMPTS_RANGE)
+            check_range("max_delivery_attempts", policy.max_delivery_attempts, DELIVERY_ATTEMPTS_RANGE)
         self._deliver(self._store.put_subscription(request))
         return request
 
@@ -100,12 +96,12 @@ class Service:
 
     async def delete_subscription(self, request: Any) -> Any:
         self._subscription(request.subscription)
-        self._deliveries.pop(request.subscription).close()
         self._store.remove_subscription(request.subscription)
+        self._deliveries.pop(request.subscription).close()
         return Empty()
 
     async def modify_push_config(self, request: Any) -> Any:
-        _check_push(request.push_config)
+        check_push(request.push_config)
         config = SubscriptionPb()
         config.CopyFrom(self._subscription(request.subscription).config)
         config.push_config.CopyFrom(request.push_config)
@@ -120,8 +116,8 @@ class Service:
         pulled = await self._deliveries[request.subscription].pull(request.max_messages)
         return PullResponse(
             received_messages=[
-                {"ack_id": ack_id, "message": _pb_message(message), "delivery_attempt": attempt}
-                for ack_id, message, attempt in pulled
+                {"ack_id": message.id, "message": message.to_pb(), "delivery_attempt": attempt}
+                for message, attempt in pulled
             ]
         )
 
@@ -133,35 +129,45 @@ class Service:
 
     async def modify_ack_deadline(self, request: Any) -> Any:
         self._subscription(request.subscription)
+        check_range("ack_deadline_seconds", request.ack_deadline_seconds, (0, ACK_DEADLINE_RANGE[1]))
         for ack_id in request.ack_ids:
             self._deliveries[request.subscription].extend(ack_id, request.ack_deadline_seconds)
         return Empty()
 
-    def _publish(self, topic: str, data: bytes, attributes: dict[str, str], key: str) -> str:
-        message, receivers = self._store.publish(topic, time.time(), data, attributes, key)
+    def _publish(self, topic: str, contents: Iterable[Any]) -> list[str]:
+        try:
+            messages, receivers = self._store.publish(topic, contents)
+        except BacklogFull as full:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, str(full)) from None
+        except OSError as error:
+            text = f"The journal can't be written ({error}). Make room on its disk, then publish again."
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, text) from None
         for subscription in receivers:
-            self._deliveries[subscription.config.name].offer(message)
-        return message.id
+            self._deliveries[subscription.config.name].offer(messages)
+        return [message.id for message in messages]
 
     def _deliver(self, subscription: Subscription) -> None:
         self._deliveries[subscription.config.name] = Deliveries(
-            self._store, subscription, self._http, self._faults, self._dead_letter
+            self._store, subscription, self._faults, self._dead_letter
         )
 
     def _dead_letter(self, subscription: Subscription, message: Message) -> bool:
-        """Forward a message, unless the topic is gone: then its subscription keeps it."""
+        """Forward a message; where that can't be done (the topic is gone), its subscription keeps it."""
         topic = subscription.config.dead_letter_policy.dead_letter_topic
         if topic not in self._store.topics:
             return False
         project, _, name = subscription.config.name.rpartition("/subscriptions/")
-        attributes = {
-            **message.attributes,
-            "CloudPubSubDeadLetterSourceSubscription": name,
-            "CloudPubSubDeadLetterSourceSubscriptionProject": project.removeprefix("projects/"),
-            "CloudPubSubDeadLetterSourceTopicPublishTime": message.published(),
-            "CloudPubSubDeadLetterSourceDeliveryCount": str(subscription.attempts.get(message.id, 0)),
-        }
-        self._publish(topic, message.data, attributes, message.ordering_key)
+        content = message.to_pb()
+        content.attributes.update(
+            CloudPubSubDeadLetterSourceSubscription=name,
+            CloudPubSubDeadLetterSourceSubscriptionProject=project.removeprefix("projects/"),
+            CloudPubSubDeadLetterSourceTopicPublishTime=content.publish_time.ToJsonString(),
+            CloudPubSubDeadLetterSourceDeliveryCount=str(subscription.attempts[message.id]),
+        )
+        try:
+            self._publish(topic, [content])
+        except Refused:
+            return False
         return True
 
     def _topic(self, name: str) -> str:
@@ -173,34 +179,6 @@ class Service:
         if name not in self._store.subscriptions:
             raise Refused(grpc.StatusCode.NOT_FOUND, f"Subscription not found: {name}")
         return self._store.subscriptions[name]
-
-
-def _check_name(name: str, kind: str) -> None:
-    match = _NAME.match(name)
-    if not match or match[1] != kind:
-        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid name: {name!r}; use projects/P/{kind}/NAME.")
-
-
-def _check_push(config: Any) -> None:
-    if config.push_endpoint and not config.push_endpoint.startswith(("http://", "https://")):
-        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Not an http URL: {config.push_endpoint!r}.")
-
-
-def _check_range(name: str, value: int, allowed: tuple[int, int]) -> None:
-    if not allowed[0] <= value <= allowed[1]:
-        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{name} is {value}; use {allowed[0]} to {allowed[1]}.")
-
-
-def _pb_message(message: Message) -> dict[str, Any]:
-    seconds = int(message.published_at)
-    published = timestamp_pb2.Timestamp(seconds=seconds, nanos=int((message.published_at - seconds) * 1e9))
-    return {
-        "message_id": message.id,
-        "publish_time": published,
-        "data": message.data,
-        "attributes": message.attributes,
-        "ordering_key": message.ordering_key,
-    }
 
 
 def handlers(service: Service) -> tuple[Any, Any]:

@@ -1,177 +1,209 @@
-"""What the Pub/Sub emulator knows: topics, subscriptions and unacknowledged messages, kept in a journal.
-
-The journal is append-only and written without fsync: it survives the end of the process, not that of the machine. It is
-read and rewritten with what is still open when the emulator starts.
-"""
+"""What the Pub/Sub emulator knows: topics, subscriptions and unacknowledged messages, kept in a journal."""
 
 from __future__ import annotations
 
 import base64
-import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+import orjson
+from google.protobuf import json_format
 from google.pubsub_v1 import types
 
+from local.pubsub_journal import Journal
+from local.pubsub_limits import BACKLOG_BYTES_MAX, BACKLOG_MESSAGES_MAX
+
 SubscriptionPb: Any = types.Subscription.pb()
+MessagePb: Any = types.PubsubMessage.pb()
 
 
-@dataclass(frozen=True)
+class BacklogFull(Exception):
+    """A subscription has no room for more messages; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """A published message."""
+    """A published message, put into JSON once: the journal and every push carry these same bytes."""
 
     id: str
-    published_at: float  # seconds since the epoch
-    data: bytes
-    attributes: dict[str, str]
-    ordering_key: str
+    body: bytes
 
-    def to_json(self) -> list[Any]:
-        """The message as the journal holds it."""
-        return [self.id, self.published_at, base64.b64encode(self.data).decode(), self.attributes, self.ordering_key]
-
-    def published(self) -> str:
-        """When, as RFC 3339."""
-        return datetime.fromtimestamp(self.published_at, UTC).isoformat().replace("+00:00", "Z")
-
-    def to_push(self, subscription: str, attempt: int) -> dict[str, Any]:
-        """The body of a push request; fields twice, as Pub/Sub has them."""
-        published = self.published()
+    @staticmethod
+    def of(message_id: str, published: str, content: Any) -> Message:
+        """The message of a Publish call's entry; fields stand twice, as Pub/Sub has them in push requests."""
         fields: dict[str, Any] = {
-            "data": base64.b64encode(self.data).decode(),
-            "messageId": self.id,
-            "message_id": self.id,
+            "data": base64.b64encode(content.data).decode(),
+            "messageId": message_id,
+            "message_id": message_id,
             "publishTime": published,
             "publish_time": published,
         }
-        if self.attributes:
-            fields["attributes"] = self.attributes
-        if self.ordering_key:
-            fields["orderingKey"] = self.ordering_key
-        return {"message": fields, "subscription": subscription, "deliveryAttempt": attempt}
+        if content.attributes:
+            fields["attributes"] = dict(content.attributes)
+        if content.ordering_key:
+            fields["orderingKey"] = content.ordering_key
+        return Message(message_id, orjson.dumps(fields))
 
-    @staticmethod
-    def from_json(fields: list[Any]) -> Message:
-        """The message in a line of the journal."""
-        return Message(fields[0], fields[1], base64.b64decode(fields[2]), fields[3], fields[4])
+    @property
+    def ordering_key(self) -> str:
+        """Its ordering key, or nothing."""
+        return str(orjson.loads(self.body).get("orderingKey", ""))
+
+    def to_pb(self) -> Any:
+        """The message as the API's calls carry it."""
+        fields = orjson.loads(self.body)
+        del fields["message_id"], fields["publish_time"]
+        return json_format.ParseDict(fields, MessagePb())
+
+    def to_push(self, subscription: str, attempt: int) -> bytes:
+        """The body of a push request."""
+        return b'{"message":%b,"subscription":"%b","deliveryAttempt":%d}' % (self.body, subscription.encode(), attempt)
 
 
 @dataclass
 class Subscription:
-    """A subscription and what it has not acknowledged, by message id."""
+    """A subscription and what it has not acknowledged, by message id, in the order of publishing."""
 
     config: Any
     unacked: dict[str, Message] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    def check_room(self, count: int, size: int) -> None:
+        """Refuse what would be more than a backlog may hold.
+
+        Raises:
+            BacklogFull: it would be.
+        """
+        if len(self.unacked) + count > BACKLOG_MESSAGES_MAX or self.size + size > BACKLOG_BYTES_MAX:
+            raise BacklogFull(
+                f"The backlog of {self.config.name} is full: {len(self.unacked)} messages with {self.size} bytes, of at"
+                f" most {BACKLOG_MESSAGES_MAX} and {BACKLOG_BYTES_MAX}. Let its subscriber acknowledge them, or delete"
+                " the subscription; then publish again."
+            )
+
+    def keep(self, message: Message) -> None:
+        self.unacked[message.id] = message
+        self.size += len(message.body)
+
+    def drop(self, message_id: str) -> bool:
+        """Forget a message; whether it was there."""
+        if (message := self.unacked.pop(message_id, None)) is None:
+            return False
+        self.attempts.pop(message_id, None)
+        self.size -= len(message.body)
+        return True
 
 
 class Store:
-    """Topics and subscriptions by name; every change goes through here, and into the journal."""
+    """Topics and subscriptions by name; every change goes through here, and into the journal.
+
+    A line of the journal says what happened, and to what; a message's line says who gets it, its id and its body.
+    """
 
     def __init__(self, journal: Path | None) -> None:
         self.topics: set[str] = set()
         self.subscriptions: dict[str, Subscription] = {}
         self._last_id = 0
-        self._journal: TextIO | None = None
-        if journal:
-            if journal.exists():
-                self._replay(journal)
-            self._compact(journal)
-            self._journal = journal.open("a")
+        self._journal = Journal(journal) if journal else None
+        if self._journal:
+            for line in self._journal.read():
+                self._apply(line)
+            self._journal.rewrite(self._lines())
 
     def add_topic(self, name: str) -> None:
         """Create a topic."""
+        self._write(f"topic {name}".encode())
         self.topics.add(name)
-        self._write({"topic": name})
 
     def remove_topic(self, name: str) -> None:
         """Delete a topic; its subscriptions stay and receive nothing more."""
+        self._write(f"no_topic {name}".encode())
         self.topics.discard(name)
-        self._write({"no_topic": name})
 
     def put_subscription(self, config: Any) -> Subscription:
         """Create a subscription, or change what it is configured to do."""
+        self._write(_subscription_line(config))
         subscription = self.subscriptions.setdefault(config.name, Subscription(config))
         subscription.config = config
-        self._write({"subscription": base64.b64encode(config.SerializeToString()).decode()})
         return subscription
 
     def remove_subscription(self, name: str) -> None:
         """Delete a subscription and its messages."""
+        self._write(f"no_subscription {name}".encode())
         del self.subscriptions[name]
-        self._write({"no_subscription": name})
 
-    def publish(
-        self, topic: str, published_at: float, data: bytes, attributes: dict[str, str], key: str
-    ) -> tuple[Message, list[Subscription]]:
-        """Keep a message for every subscription of a topic."""
-        self._last_id += 1
-        message = Message(str(self._last_id), published_at, data, attributes, key)
-        receivers = [s for s in self.subscriptions.values() if s.config.topic == topic]
+    def publish(self, topic: str, contents: Iterable[Any]) -> tuple[list[Message], list[Subscription]]:
+        """Keep a Publish call's messages for every subscription of a topic: all of them, or none.
+
+        Raises:
+            BacklogFull: a subscription has no room for them.
+            OSError: the journal can't be written.
+        """
+        published = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        messages = [Message.of(str(n), published, content) for n, content in enumerate(contents, self._last_id + 1)]
+        receivers = [each for each in self.subscriptions.values() if each.config.topic == topic]
+        size = sum(len(message.body) for message in messages)
         for subscription in receivers:
-            subscription.unacked[message.id] = message
-        self._write({"publish": [topic, message.to_json()]})
-        return message, receivers
+            subscription.check_room(len(messages), size)
+        names = ",".join(subscription.config.name for subscription in receivers)
+        self._write(*(_message_line(names, message) for message in messages))
+        self._last_id += len(messages)
+        for subscription in receivers:
+            for message in messages:
+                subscription.keep(message)
+        return messages, receivers
 
     def ack(self, subscription: Subscription, message_id: str) -> None:
         """Forget a message that a subscription has done with; once more does nothing."""
-        if subscription.unacked.pop(message_id, None):
-            subscription.attempts.pop(message_id, None)
-            self._write({"ack": [subscription.config.name, message_id]})
+        if subscription.drop(message_id) and self._journal:
+            self._journal.write_soon(f"ack {subscription.config.name} {message_id}".encode())
 
-    def _write(self, entry: dict[str, Any]) -> None:
+    def _write(self, *lines: bytes) -> None:
         if self._journal:
-            self._journal.write(json.dumps(entry, separators=(",", ":")) + "\n")
-            self._journal.flush()
+            if self._journal.has_outgrown():
+                self._journal.rewrite(self._lines())
+            self._journal.write(*lines)
 
-    def _replay(self, journal: Path) -> None:
-        for line in journal.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the last line, of a process that was killed while it wrote
-                continue
-            self._apply(entry)
+    def _lines(self) -> Iterator[bytes]:
+        """The journal of all this, without its history."""
+        yield f"last_id {self._last_id}".encode()
+        for topic in self.topics:
+            yield f"topic {topic}".encode()
+        for name, subscription in self.subscriptions.items():
+            yield _subscription_line(subscription.config)
+            for message in subscription.unacked.values():
+                yield _message_line(name, message)
 
-    def _apply(self, entry: dict[str, Any]) -> None:
-        match entry:
-            case {"last_id": last_id}:
-                self._last_id = last_id
-            case {"topic": name}:
-                self.topics.add(name)
-            case {"no_topic": name}:
-                self.topics.discard(name)
-            case {"subscription": encoded}:
+    def _apply(self, line: bytes) -> None:
+        match line.split(b" ", 3):
+            case [b"last_id", last_id]:
+                self._last_id = int(last_id)
+            case [b"topic", name]:
+                self.topics.add(name.decode())
+            case [b"no_topic", name]:
+                self.topics.discard(name.decode())
+            case [b"subscription", encoded]:
                 config = SubscriptionPb.FromString(base64.b64decode(encoded))
                 self.subscriptions.setdefault(config.name, Subscription(config)).config = config
-            case {"no_subscription": name}:
-                self.subscriptions.pop(name, None)
-            case {"publish": [topic, fields]}:
-                message = Message.from_json(fields)
-                self._last_id = max(self._last_id, int(message.id))
-                for subscription in self.subscriptions.values():
-                    if subscription.config.topic == topic:
-                        subscription.unacked[message.id] = message
-            case {"keep": [name, fields]}:
-                message = Message.from_json(fields)
-                self.subscriptions[name].unacked[message.id] = message
-            case {"ack": [name, message_id]}:
-                if name in self.subscriptions:
-                    self.subscriptions[name].unacked.pop(message_id, None)
+            case [b"no_subscription", name]:
+                self.subscriptions.pop(name.decode(), None)
+            case [b"message", receivers, message_id, body]:
+                self._last_id = max(self._last_id, int(message_id))
+                message = Message(message_id.decode(), body)
+                for receiver in filter(None, receivers.decode().split(",")):
+                    self.subscriptions[receiver].keep(message)
+            case [b"ack", name, message_id]:
+                if subscription := self.subscriptions.get(name.decode()):
+                    subscription.drop(message_id.decode())
 
-    def _compact(self, journal: Path) -> None:
-        fresh = journal.with_suffix(".new")
-        fresh.write_text("".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in self._entries()))
-        os.replace(fresh, journal)
 
-    def _entries(self) -> Iterator[dict[str, Any]]:
-        yield {"last_id": self._last_id}
-        for topic in self.topics:
-            yield {"topic": topic}
-        for subscription in self.subscriptions.values():
-            yield {"subscription": base64.b64encode(subscription.config.SerializeToString()).decode()}
-            for message in subscription.unacked.values():
-                yield {"keep": [subscription.config.name, message.to_json()]}
+def _subscription_line(config: Any) -> bytes:
+    return b"subscription " + base64.b64encode(config.SerializeToString())
+
+
+def _message_line(receivers: str, message: Message) -> bytes:
+    return b"message %b %b %b" % (receivers.encode(), message.id.encode(), message.body)

@@ -85,13 +85,14 @@ class Engine:
     async def run(self) -> None:
         """Start everything, say so, and keep the files true for ever."""
         recipes = self._recipes
+        pubsub = recipes.pubsub_part()  # first of all: what it needs may not be installed here
         await asyncio.to_thread(recipes.postgres.prepare)
         watching = asyncio.create_task(self._watch())
         try:
             await self._start(recipes.postgres_part())
             await create_database(recipes.postgres.url(OWNER))
             await migrate(recipes.postgres.url(DATABASE), recipes.logins())
-            await self._start(recipes.pubsub_part())
+            await self._start(pubsub)
             await self._start(*(recipes.function_part(name) for name in FUNCTIONS))
             await self._wait_for_health()
             if self._options.sample_drop:

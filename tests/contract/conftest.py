@@ -1,4 +1,4 @@
-"""One checkout, served for real, and drops in every state, for the tests of the API."""
+"""Served for real: one checkout, with drops in every state, for the tests of the API; both emulators for the queue."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import aiohttp
 import asyncpg
 import pytest
 
+from local import google_pubsub
+from local.machine import HOST, free_port
 from local.postgres import Postgres
 from tests.conftest import Engine
+from tests.contract.pubsub import Queue, Receiver, connected, embedded, receiving, running
 from tests.serving import serve
 
 
@@ -55,3 +58,27 @@ async def books(api_database: str) -> AsyncIterator[Engine]:
     connection = await asyncpg.connect(api_database)
     yield Engine(connection, api_database)
     await connection.close()
+
+
+@pytest.fixture(scope="session", params=["embedded", "google"])
+def emulator(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where an emulator answers that all tests share, each under names of its own."""
+    port = free_port()
+    try:
+        command = embedded(port) if request.param == "embedded" else google_pubsub.command(port)
+    except google_pubsub.EmulatorMissing as missing:
+        pytest.skip(str(missing))
+    with running(command, port):
+        yield f"{HOST}:{port}"
+
+
+@pytest.fixture
+async def queue(emulator: str) -> AsyncIterator[Queue]:
+    async with connected(emulator) as queue:
+        yield queue
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
