@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from loadtest.figures import batches, checkout, hot_sku, refusals
+from loadtest.figures import batches, checkout, controls, cost, footprint, hot_sku, refusals, scaling
 from loadtest.lab import Lab, make_lab
 from loadtest.report import Findings, print_report
 from loadtest.rounds import Plan
@@ -30,6 +30,10 @@ FIGURES: dict[str, Callable[[Lab, Plan], Findings]] = {
     "hot-sku": hot_sku.measure,
     "batches": batches.measure,
     "refusals": refusals.measure,
+    "footprint": footprint.measure,
+    "cost": cost.measure,
+    "scaling": scaling.measure,
+    "controls": controls.measure,
 }
 
 

@@ -63,8 +63,7 @@ def drive(
         assert generator.stdout
         generator.stdout.readline()
         before, began = _read(meters or {}), time.perf_counter()
-        # the window ends when the generator says so, a moment before it prints what it counted
-        time.sleep(seconds)
+        generator.stdout.readline()
         after, ended = _read(meters or {}), time.perf_counter()
         printed = generator.stdout.readline()
         generator.wait(CONNECT_SECONDS + DRAIN_SECONDS)

@@ -5,7 +5,7 @@ status and the length of an answer are read, so that the generator needs a small
 
 python -m loadtest.generator --port 8080 --connections 128 --warmup 0.5 --seconds 3 REQUESTS_FILE
 
-It prints `started` when the warm-up is over, and at the end what it counted, as one line of JSON.
+It prints `started` when the warm-up is over, `ended` when the time is, and then what it counted, as one line of JSON.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ async def generate(port: int, requests: list[bytes], connections: int, warmup: f
     tally.measuring = False
     tally.stopped = True
     ended, cpu = tally.ended_at or time.perf_counter(), time.process_time() - cpu
+    print("ended", flush=True)
     await _wait(tally, connecting, DRAIN_SECONDS)
     connecting.cancel()
     if tally.under_way:

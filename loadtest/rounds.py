@@ -39,7 +39,7 @@ class Spread:
         return Spread.of([one / other for one, other in zip(ours, theirs, strict=True)])
 
 
-def interleave(plan: Plan, variants: Mapping[str, Callable[[int], Measured]]) -> dict[str, list[Measured]]:
+def interleave(plan: Plan, variants: Mapping[str, Callable[[], Measured]]) -> dict[str, list[Measured]]:
     """Measure each variant once, then each once more, and so on; what each measured, by its name.
 
     The first round is not counted: pools fill, threads start, plans are made.
@@ -48,7 +48,7 @@ def interleave(plan: Plan, variants: Mapping[str, Callable[[int], Measured]]) ->
     for number in range(plan.rounds + 1):
         for name, measure in variants.items():
             plan.tell(f"round {number} of {plan.rounds}: {name}" if number else f"warming up: {name}")
-            result = measure(number)
+            result = measure()
             if number:
                 measured[name].append(result)
     return measured

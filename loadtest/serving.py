@@ -40,8 +40,9 @@ class Server:
         return cpu_seconds(group_members(self.group))
 
     def rss_bytes(self) -> int:
-        """Memory of its largest process: the worker, where a master only watches."""
-        return max(process.memory_info().rss for process in group_members(self.group))
+        """Memory of its largest worker; the master that only watches doesn't count."""
+        members = group_members(self.group)
+        return max(member.memory_info().rss for member in members if member.pid != self.group)
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:

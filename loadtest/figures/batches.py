@@ -51,7 +51,7 @@ def measure(lab: Lab, plan: Plan) -> Findings:
         connection.execute(TABLES)
     script = lab.directory / "textbook.sql"
     script.write_text(TRANSACTION)
-    variants: dict[str, Callable[[int], float]] = {"pgbench": partial(_pgbench, lab, plan, script)}
+    variants: dict[str, Callable[[], float]] = {"pgbench": partial(_pgbench, lab, plan, script)}
     for kind in PRICE_MINOR:
         for size in (SMALL, LARGE):
             variants[f"{kind}, {size}"] = partial(_reserve, lab, plan, kind, size)
@@ -67,7 +67,7 @@ def measure(lab: Lab, plan: Plan) -> Findings:
     return findings
 
 
-def _reserve(lab: Lab, plan: Plan, kind: str, size: int, _number: int) -> float:
+def _reserve(lab: Lab, plan: Plan, kind: str, size: int) -> float:
     """Orders decided a second, for new buyers of one SKU."""
     drop_id, price = lab.new_id("batch"), PRICE_MINOR[kind]
     ENGINE.open_drop(lab, drop_id, ["SKU-0"], price=price)
@@ -84,7 +84,7 @@ def _reserve(lab: Lab, plan: Plan, kind: str, size: int, _number: int) -> float:
     return len(orders) / seconds
 
 
-def _pgbench(lab: Lab, plan: Plan, script: Path, _number: int) -> float:
+def _pgbench(lab: Lab, plan: Plan, script: Path) -> float:
     """Transactions a second; prepared statements, which are the fastest that pgbench has."""
     command = [str(BINARIES / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={script}"]
     command += [f"--client={CLIENTS}", f"--jobs={os.cpu_count()}", f"--time={max(1, round(plan.seconds))}"]

@@ -50,8 +50,12 @@ def rates(runs: list[Run]) -> list[float]:
     return [run.rate for run in runs]
 
 
-def cores_of(runs: list[Run]) -> str:
-    """What the parts used in the middle one of some runs, as a sentence has it."""
-    run = sorted(runs, key=lambda one: one.rate)[len(runs) // 2]
+def middle(runs: list[Run]) -> Run:
+    """The one with the median rate."""
+    return sorted(runs, key=lambda run: run.rate)[len(runs) // 2]
+
+
+def cores_of(run: Run) -> str:
+    """What the parts used in a run, as a sentence has it."""
     parts = ", ".join(f"{name} {cores:.2f}" for name, cores in run.cores.items())
     return f"at {run.rate:,.0f} a second (p50 {run.p50_ms:.0f} ms, p99 {run.p99_ms:.0f} ms) the cores in use are {parts}"
