@@ -7,7 +7,6 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,9 +37,13 @@ FIGURES: dict[str, Callable[[Lab, Plan], Findings]] = {
 
 
 @click.command()
-@click.option("--figure", "names", multiple=True, type=click.Choice(list(FIGURES)), help="Only this one; may be repeated.")
+@click.option(
+    "--figure", "names", multiple=True, type=click.Choice(list(FIGURES)), help="Only this one; may be repeated."
+)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--seconds", type=click.FloatRange(0.2), default=3.0, show_default=True, help="Of each side in each round.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.2), default=3.0, show_default=True, help="Of each side in each round."
+)
 @click.option("--soak-minutes", type=click.FloatRange(0.1), default=0.5, show_default=True, help="Of steady load.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, soak_minutes: float) -> None:
     """Measure the engine beside its baselines on this machine: loadtest/results/bench.json and a table."""
@@ -53,11 +56,8 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, soak_minutes: floa
             machine = _machine(lab)
             for name in names or FIGURES:
                 with console.status(name) as status:
-                    plan = Plan(rounds, seconds, soak_minutes, lambda text: status.update(f"{name}: {text}"))
-                    findings = FIGURES[name](lab, plan)
-                found.rows += findings.rows
-                found.notes += findings.notes
-    except (BenchError, LocalError) as error:
+                    _measure(lab, Plan(rounds, seconds, soak_minutes, status.update), name, found)
+    except LocalError as error:
         raise click.ClickException(str(error)) from None
     command = shlex.join(["make", "bench", *([f"BENCH={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])])
     RESULTS.parent.mkdir(exist_ok=True)
@@ -70,17 +70,35 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, soak_minutes: floa
             "plan": {"rounds": rounds, "seconds": seconds, "soak_minutes": soak_minutes},
             "rows": [row.document() for row in found.rows],
             "notes": found.notes,
+            "failed": found.failed,
         },
     )
     print_report(console, found, ", ".join(f"{name} {value}" for name, value in machine.items()))
     console.print(f"The median of {rounds} rounds; again: {command}; in full: {RESULTS.relative_to(ROOT)}")
+    sys.exit(1 if found.failed else 0)
+
+
+def _measure(lab: Lab, plan: Plan, name: str, found: Findings) -> None:
+    """Add what one figure's measuring found; that it failed doesn't take the others away."""
+    try:
+        findings = FIGURES[name](lab, plan)
+    except BenchError as error:
+        found.failed.append(f"{name} failed: {error}")
+        return
+    found.rows += findings.rows
+    found.notes += findings.notes
 
 
 def _machine(lab: Lab) -> dict[str, Any]:
     with lab.connect(OWNER) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     assert row
-    return {"cores": os.cpu_count(), "Python": platform.python_version(), "PostgreSQL": row[0], "system": platform.platform()}
+    return {
+        "cores": os.cpu_count(),
+        "Python": platform.python_version(),
+        "PostgreSQL": row[0],
+        "system": platform.platform(),
+    }
 
 
 if __name__ == "__main__":

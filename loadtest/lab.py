@@ -31,7 +31,7 @@ from local.recipes import FUNCTIONS, PROJECT, ROOT
 from local.topology import CALL_SECONDS
 
 BASELINE_DATABASE = "baseline"
-# Room for the baselines' pools, which are all open at once: two drivers, directly and through a proxy, 128 threads each.
+# Room for the baselines' pools, all open at once: two drivers, directly and through a proxy, 128 threads each.
 MAX_CONNECTIONS = 600
 ORDER_ID_SECRET = "5a" * 32
 PASSWORD = "bench"  # noqa: S105 — of logins that live as long as the bench

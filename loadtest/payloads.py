@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from common.contracts import OrderMessage
 from local.machine import HOST
 from local.pubsub_store import Message
 from local.recipes import PROJECT
@@ -28,7 +29,7 @@ def checkouts(drop_id: str, skus: list[str], count: int, first: int = 0) -> Iter
         yield post("/v1/checkout", document, {"Idempotency-Key": f"key-{number:08d}"})
 
 
-def pushes(messages: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+def pushes(messages: Iterable[OrderMessage]) -> Iterator[bytes]:
     """Push requests as Pub/Sub makes them."""
     for number, message in enumerate(messages):
         delivery = Message(str(number + 1), time.time(), json.dumps(message).encode(), {}, "")

@@ -6,8 +6,8 @@ loops' timers (epoll's) count in whole milliseconds.
 
 python -m loadtest.proxy --listen 5433 --to 5432 --delay-ms 0.5
 
-It prints `listening`. A line on its standard input is a new delay in milliseconds, or empty; it answers each with a line: the
-round trips so far (a burst from the client that the server then answered). It ends with its standard input.
+It prints `listening`. A line on its standard input is a new delay in milliseconds, or empty; it answers each with a
+line: the round trips so far (a burst from the client that the server then answered). It ends with its standard input.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Row:
 
     def document(self) -> dict[str, Any]:
         """The row as JSON has it."""
-        return {**asdict(self), "target": str(self.target) if self.target else None, "verdict": self.verdict}
+        return {**asdict(self), "verdict": self.verdict}
 
 
 @dataclass
@@ -58,13 +58,20 @@ class Findings:
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
 
 def compare(
-    figure: str, what: str, unit: str, ours: Sequence[float], versus: str, theirs: Sequence[float], bound: float | None = None
+    figure: str,
+    what: str,
+    unit: str,
+    ours: Sequence[float],
+    versus: str,
+    theirs: Sequence[float],
+    at_least: float | None = None,
 ) -> Row:
-    """A row of ours against theirs, the same rounds of both; `bound` is the least that the ratio has to reach."""
-    target = None if bound is None else Target(bound)
+    """A row of ours against theirs, the same rounds of both; `at_least` is what the ratio has to reach."""
+    target = None if at_least is None else Target(at_least)
     ratio = Spread.of_ratio(ours, theirs)
     return Row(figure, what, unit, Spread.of(ours), versus, Spread.of(theirs), ratio, target)
 
@@ -74,13 +81,13 @@ def print_report(console: Console, findings: Findings, title: str) -> None:
     table = Table(title=title, title_justify="left")
     for column in ("figure", "what", "unit"):
         table.add_column(column, overflow="fold")
-    for column in ("ours", "versus", "theirs", "ratio (low – high)", "target", ""):
+    for column in ("ours", "versus", "theirs", "ratio (low to high)", "target", ""):
         table.add_column(column, justify="left" if column == "versus" else "right", overflow="fold")
     figure = ""
     for row in findings.rows:
         if figure not in ("", row.figure):
             table.add_section()
-        ratio = f"{row.ratio.median:.2f} ({row.ratio.low:.2f} – {row.ratio.high:.2f})" if row.ratio else ""
+        ratio = f"{row.ratio.median:.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})" if row.ratio else ""
         style = {"met": "green", "missed": "red"}.get(row.verdict)
         name = "" if row.figure == figure else row.figure
         figure = row.figure
@@ -90,6 +97,8 @@ def print_report(console: Console, findings: Findings, title: str) -> None:
     console.print(table)
     for note in findings.notes:
         console.print(f"- {note}")
+    for failure in findings.failed:
+        console.print(failure, style="red")
 
 
 def _number(spread: Spread) -> str:

@@ -72,7 +72,7 @@ def process(command: list[str], log: Path, environment: Mapping[str, str]) -> It
 
 
 @contextmanager
-def function(source: Path, directory: Path, workers: int = 1, **environment: str) -> Iterator[Server]:
+def function(source: Path, directory: Path, environment: Mapping[str, str], workers: int = 1) -> Iterator[Server]:
     """The function that bears its source's (or its folder's) name, under functions-framework.
 
     It may need a moment more to answer: see `wait_until_answered`.

@@ -1,4 +1,4 @@
-"""Both sides of a ratio behind one face: a drop to sell, orders accepted beforehand, a function to serve, and the books."""
+"""Both sides of a ratio behind one face: a drop to sell, orders that wait, a function to serve, and the books."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from loadtest.serving import BenchError, Server, function
 from local.database import DATABASE
 from local.recipes import ROOT
 
+Serving = AbstractContextManager[Server]
+
 ACCEPT_BATCH = 500
 STOCK_MAX = 1_000_000
 LIMIT = 2  # units a customer, so that the engine's bookkeeping for it is done
@@ -30,7 +32,7 @@ class Side(ABC):
     name: str
 
     @abstractmethod
-    def serve(self, lab: Lab, name: str, connections: int, proxy: Proxy | None = None) -> AbstractContextManager[Server]:
+    def serve(self, lab: Lab, name: str, connections: int, proxy: Proxy | None = None) -> Serving:
         """A function, fit for so many requests at a time, its database behind a proxy or not."""
 
     @abstractmethod
@@ -59,9 +61,9 @@ class EngineSide(Side):
     name: str = "engine"
     workers: int = 1
 
-    def serve(self, lab: Lab, name: str, connections: int, proxy: Proxy | None = None) -> AbstractContextManager[Server]:
+    def serve(self, lab: Lab, name: str, connections: int, proxy: Proxy | None = None) -> Serving:
         environment = lab.engine_environment(name, proxy.port if proxy else None)
-        return function(ROOT / "functions" / name / "main.py", lab.directory, self.workers, **environment)
+        return function(ROOT / "functions" / name / "main.py", lab.directory, environment, self.workers)
 
     def open_drop(self, lab: Lab, drop_id: str, skus: list[str], stock: int = STOCK_MAX, price: int = 0) -> None:
         items = [{"sku": sku, "stock": stock, "unit_price_minor": price} for sku in skus]
@@ -72,7 +74,7 @@ class EngineSide(Side):
     def store(self, lab: Lab, orders: list[OrderMessage]) -> None:
         with lab.connect(DATABASE) as connection:
             for start in range(0, len(orders), ACCEPT_BATCH):
-                batch = [{**order, "drop_id": order["request"]["drop_id"], "payable": True} for order in orders[start : start + ACCEPT_BATCH]]
+                batch = [_accept_item(order) for order in orders[start : start + ACCEPT_BATCH]]
                 row = connection.execute("SELECT accept_orders(%s)", [Jsonb(batch)]).fetchone()
                 if not row or any(verdict["outcome"] != "created" for verdict in row[0]):
                     raise BenchError(f"accept_orders refused what should be taken: {row and row[0][0]}")
@@ -89,9 +91,9 @@ class BaselineSide(Side):
     name: str
     driver: str
 
-    def serve(self, lab: Lab, name: str, connections: int, proxy: Proxy | None = None) -> AbstractContextManager[Server]:
+    def serve(self, lab: Lab, name: str, connections: int, proxy: Proxy | None = None) -> Serving:
         environment = lab.baseline_environment(self.driver, connections, proxy.port if proxy else None)
-        return function(ROOT / "loadtest" / "baselines" / f"{name}.py", lab.directory, **environment)
+        return function(ROOT / "loadtest" / "baselines" / f"{name}.py", lab.directory, environment)
 
     def open_drop(self, lab: Lab, drop_id: str, skus: list[str], stock: int = STOCK_MAX, price: int = 0) -> None:
         with lab.connect(BASELINE_DATABASE) as connection:
@@ -142,8 +144,14 @@ def _message(request: dict[str, Any], key: str, amount_minor: int) -> OrderMessa
     }
 
 
+def _accept_item(order: OrderMessage) -> dict[str, Any]:
+    """An order as accept_orders takes it, from a function that can have it paid for."""
+    return {**order, "drop_id": order["request"]["drop_id"], "payable": True}
+
+
 def _count(connection: psycopg.Connection[Any], drop_id: str, gone: str) -> tuple[int, int]:
-    statement = f"SELECT (SELECT count(*) FROM orders WHERE drop_id = %s), (SELECT sum({gone}) FROM items WHERE drop_id = %s)"  # noqa: S608, E501
-    row = connection.execute(statement, [drop_id, drop_id]).fetchone()
-    assert row
-    return int(row[0]), int(row[1])
+    stored = connection.execute("SELECT count(*) FROM orders WHERE drop_id = %s", [drop_id]).fetchone()
+    units = connection.execute(f"SELECT sum({gone}) FROM items WHERE drop_id = %s", [drop_id]).fetchone()
+    assert stored
+    assert units
+    return int(stored[0]), int(units[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from threading import Event, Thread
-from types import TracebackType
 
 from loadtest.lab import Lab
 from local.postgres import OWNER
@@ -31,7 +30,7 @@ class Waits:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 

@@ -29,8 +29,9 @@ def _decide(order_id: UUID, wanted: dict[str, Any]) -> None:
     these = (items.c.drop_id == wanted["drop_id"]) & items.c.sku.in_(list(quantities))
     with engine().begin() as connection:
         # in one order, so that two orders of the same items don't deadlock
-        free = select(items.c.sku, items.c.stock - items.c.sold).where(these).order_by(items.c.sku).with_for_update()
-        left = {sku: units for sku, units in connection.execute(free)}
+        free = select(items.c.sku, (items.c.stock - items.c.sold).label("left")).where(these)
+        free = free.order_by(items.c.sku).with_for_update()
+        left = {row.sku: row.left for row in connection.execute(free)}
         enough = all(left.get(sku, 0) >= quantity for sku, quantity in quantities.items())
         status = "reserved" if enough else "sold_out"
         waiting = (orders.c.id == order_id) & (orders.c.status == "accepted")

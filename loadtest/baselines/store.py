@@ -1,4 +1,4 @@
-"""The baseline's tables, and its clients: an engine with a pool for all threads, and a publisher, each made on first use."""
+"""The baseline's tables, and its clients, made on first use: an engine with a pool for all threads, a publisher."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from functools import cache
 from threading import Lock
 
+import grpc
 from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from sqlalchemy import (
@@ -25,8 +26,6 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-
-import grpc
 
 metadata = MetaData()
 

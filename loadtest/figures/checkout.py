@@ -22,7 +22,8 @@ def measure(lab: Lab, plan: Plan) -> Findings:
     """Both sides, directly and with a round trip added, and the empty function."""
     with both_sides(lab, "checkout", CONNECTIONS) as servers, empty_function(lab) as empty:
         variants: dict[str, Callable[[], Run]] = {
-            side.name + where: partial(accept, lab, side, server, plan.seconds) for (side, where), server in servers.items()
+            side.name + where: partial(accept, lab, side, server, plan.seconds)
+            for (side, where), server in servers.items()
         }
         variants["empty"] = partial(answer_empty, lab, empty, plan.seconds)
         runs = interleave(plan, variants)
@@ -34,7 +35,8 @@ def measure(lab: Lab, plan: Plan) -> Findings:
             findings.rows.append(compare("checkout", what, "1/s", ours, side.name, theirs, bound))
     what, ours = f"accepted, {CONNECTIONS} at a time", rates(runs[ENGINE.name])
     findings.rows.append(compare("checkout", what, "1/s", ours, "empty", rates(runs["empty"]), TIMES_EMPTY))
-    findings.notes += [f"checkout, {name}: {cores_of(middle(runs[name]))}." for name in (ENGINE.name, PG8000.name, "empty")]
+    for name in (ENGINE.name, PG8000.name, "empty"):
+        findings.notes.append(f"checkout, {name}: {cores_of(middle(runs[name]))}.")
     return findings
 
 

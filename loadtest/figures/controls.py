@@ -25,7 +25,11 @@ def measure(lab: Lab, plan: Plan) -> Findings:
     variants: dict[str, Callable[[], Run]] = {}
     with ExitStack() as stack:
         near, far = stack.enter_context(lab.proxy(0)), stack.enter_context(lab.proxy(ROUND_TRIP_MS))
-        pings = {"directly": None, "through the proxy": near.port, f"through the proxy + {ROUND_TRIP_MS:g} ms": far.port}
+        pings = {
+            "directly": None,
+            "through the proxy": near.port,
+            f"through the proxy + {ROUND_TRIP_MS:g} ms": far.port,
+        }
         found = interleave(plan, {way: partial(lab.ping_ms, port) for way, port in pings.items()})
         findings.rows += [Row("control", f"SELECT 1 {way}", "ms", Spread.of(times)) for way, times in found.items()]
         for side in (ENGINE, PG8000):

@@ -1,4 +1,4 @@
-"""What an order costs beyond time: round trips to PostgreSQL, and bytes of its log. Other programs' noise doesn't touch them."""
+"""What an order costs that no noise touches: round trips to PostgreSQL, and bytes of its write-ahead log."""
 
 from __future__ import annotations
 

@@ -63,8 +63,9 @@ def _import(name: str) -> tuple[float, float]:
     """Processor seconds and megabytes of a fresh process that has imported a function's main.py."""
     command = [sys.executable, "-c", _IMPORT, str(ROOT / "functions" / name / "main.py")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+    with subprocess.Popen(
+        command, text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdin
         assert process.stdout
         seconds = float(process.stdout.readline())
@@ -86,10 +87,10 @@ def _load(lab: Lab, plan: Plan, name: str, prepare: Prepare, status: int, load: 
             plan.tell(f"{name} under load, {max(0.0, ends - time.monotonic()):.0f} s to go")
             load(lab, ENGINE, server, SLICE_SECONDS)
             sizes.append(server.rss_bytes() / MEGABYTE)
-    growth = Spread.of([sizes[-1] - sizes[len(sizes) // 2]])
-    what = f"{name}: memory"
+    small, steady = Target(LOAD_MEGABYTES, at_least=False), Target(GROWTH_MEGABYTES, at_least=False)
+    growth = sizes[-1] - sizes[len(sizes) // 2]
     return [
-        Row("instance", f"{what} after its first request", "MB", Spread.of([first])),
-        Row("instance", f"{what} under load, at most", "MB", Spread.of([max(sizes)]), target=Target(LOAD_MEGABYTES, at_least=False)),
-        Row("instance", f"{what}, growth in the second half", "MB", growth, target=Target(GROWTH_MEGABYTES, at_least=False)),
+        Row("instance", f"{name}: memory after its first request", "MB", Spread.of([first])),
+        Row("instance", f"{name}: memory under load, at most", "MB", Spread.of([max(sizes)]), target=small),
+        Row("instance", f"{name}: growth in the second half", "MB", Spread.of([growth]), target=steady),
     ]

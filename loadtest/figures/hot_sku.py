@@ -26,7 +26,8 @@ def measure(lab: Lab, plan: Plan) -> Findings:
     """Both sides, directly and with a round trip added."""
     with both_sides(lab, "process_order", CONNECTIONS) as servers:
         variants = {
-            side.name + where: partial(reserve, lab, side, server, plan.seconds) for (side, where), server in servers.items()
+            side.name + where: partial(reserve, lab, side, server, plan.seconds)
+            for (side, where), server in servers.items()
         }
         runs = interleave(plan, variants)
     findings = Findings()

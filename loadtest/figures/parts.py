@@ -35,7 +35,7 @@ def both_sides(lab: Lab, name: str, connections: int) -> Iterator[dict[tuple[Sid
 @contextmanager
 def empty_function(lab: Lab) -> Iterator[Server]:
     """One instance of a function that does nothing."""
-    with function(EMPTY, lab.directory) as server:
+    with function(EMPTY, lab.directory, {}) as server:
         wait_until_answered(server)
         yield server
 
@@ -57,5 +57,6 @@ def middle(runs: list[Run]) -> Run:
 
 def cores_of(run: Run) -> str:
     """What the parts used in a run, as a sentence has it."""
-    parts = ", ".join(f"{name} {cores:.2f}" for name, cores in run.cores.items())
-    return f"at {run.rate:,.0f} a second (p50 {run.p50_ms:.0f} ms, p99 {run.p99_ms:.0f} ms) the cores in use are {parts}"
+    times = f"p50 {run.p50_ms:.0f} ms, p99 {run.p99_ms:.0f} ms"
+    cores = ", ".join(f"{name} {used:.2f}" for name, used in run.cores.items())
+    return f"at {run.rate:,.0f} a second ({times}) the cores in use are {cores}"

@@ -22,7 +22,13 @@ def measure(lab: Lab, plan: Plan) -> Findings:
     """The engine with nothing left to sell, and the empty function."""
     with ENGINE.serve(lab, "checkout", CONNECTIONS) as server, empty_function(lab) as empty:
         wait_until_answered(server)
-        runs = interleave(plan, {ENGINE.name: partial(_refuse, lab, server, plan.seconds), "empty": partial(answer_empty, lab, empty, plan.seconds)})
+        runs = interleave(
+            plan,
+            {
+                ENGINE.name: partial(_refuse, lab, server, plan.seconds),
+                "empty": partial(answer_empty, lab, empty, plan.seconds),
+            },
+        )
     what, ours = f"sold out, {CONNECTIONS} at a time", rates(runs[ENGINE.name])
     row = compare("refusals", what, "1/s", ours, "empty", rates(runs["empty"]), TIMES_EMPTY)
     return Findings([row], [f"refusals: {cores_of(middle(runs[ENGINE.name]))}."])

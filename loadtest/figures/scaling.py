@@ -43,8 +43,9 @@ def measure(lab: Lab, plan: Plan) -> Findings:
             sides = {count: EngineSide(workers=count) for count in INSTANCES}
             servers = {count: stack.enter_context(side.serve(lab, name, 0)) for count, side in sides.items()}
             wait_until_answered(*servers.values())
-            variants = {_title(count, 1): partial(_run, lab, load, sides[count], servers[count], plan, 1) for count in INSTANCES}
-            variants |= {_title(1, skus): partial(_run, lab, load, sides[1], servers[1], plan, skus) for skus in SKUS}
+            run = partial(_run, lab, load, plan.seconds)
+            variants = {_title(count, 1): partial(run, sides[count], servers[count], 1) for count in INSTANCES}
+            variants |= {_title(1, skus): partial(run, sides[1], servers[1], skus) for skus in SKUS}
             samples = interleave(plan, variants)
         one = rates([sample.run for sample in samples[_title(1, 1)]])
         for title in list(variants)[1:]:
@@ -58,9 +59,9 @@ def _title(instances: int, skus: int) -> str:
     return f"{instances} instance{'s' * (instances > 1)}, {skus} SKU{'s' * (skus > 1)}"
 
 
-def _run(lab: Lab, load: Load, side: Side, server: Server, plan: Plan, skus: int) -> Sample:
+def _run(lab: Lab, load: Load, seconds: float, side: Side, server: Server, skus: int) -> Sample:
     with Waits(lab) as waits:
-        run = load(lab, side, server, plan.seconds, skus)
+        run = load(lab, side, server, seconds, skus)
     return Sample(run, waits.most())
 
 
@@ -73,7 +74,8 @@ def _explain(name: str, by_instances: Sequence[Sequence[Sample]]) -> str:
     run = middles[best]
     waits = next(sample.waits for sample in by_instances[best] if sample.run is run)
     grows = "grows with every instance tried" if best + 1 == len(INSTANCES) else f"stops growing at {INSTANCES[best]}"
-    return f"scaling, {name}: {grows}. {_why(run, INSTANCES[best])}: {cores_of(run)}; PostgreSQL's backends were {waits}."
+    why = f"{_why(run, INSTANCES[best])}: {cores_of(run)}; PostgreSQL's backends were found {waits}"
+    return f"scaling, {name}: {grows}. {why}."
 
 
 def _why(run: Run, instances: int) -> str:
