@@ -25,6 +25,9 @@ sale: install ## let a crowd of simulated buyers loose on the engine, and judge 
 test: install ## run every test
 	$(BIN)/pytest -n 3 --dist loadfile
 
+bench: install ## measure the engine beside baselines; BENCH="--figure checkout --rounds 3" for a part of it
+	$(BIN)/python -m loadtest.bench $(BENCH)
+
 lint: install ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +45,4 @@ lock: ## pin every dependency again, with hashes (needs uv)
 clean: ## remove what was installed and what the engine stored
 	rm -rf .venv .data
 
-.PHONY: help install up sale test lint format lock clean
+.PHONY: help install up sale test bench lint format lock clean
