@@ -12,6 +12,7 @@ import pytest
 
 from local.postgres import Postgres
 from tests.conftest import Engine
+from tests.contract.stripe_stand_in import NO_LIMITS, StandIn, running
 from tests.serving import serve
 
 
@@ -55,3 +56,10 @@ async def books(api_database: str) -> AsyncIterator[Engine]:
     connection = await asyncpg.connect(api_database)
     yield Engine(connection, api_database)
     await connection.close()
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[StandIn]:
+    """A Stripe stand-in that all tests of a module share, without limits and faults."""
+    with running(*NO_LIMITS) as stand_in:
+        yield stand_in
