@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from common.contracts import OrderMessage
 from local.machine import HOST
-from local.pubsub_store import Message
+from local.pubsub_store import Message, MessagePb
 from local.recipes import PROJECT
 
 SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/process-order"
@@ -26,19 +27,19 @@ def checkouts(drop_id: str, skus: list[str], count: int, first: int = 0) -> Iter
     """Orders under keys of their own, taking the SKUs in turn."""
     for number in range(first, first + count):
         document = order_document(drop_id, skus[number % len(skus)], number)
-        yield post("/v1/checkout", document, {"Idempotency-Key": f"key-{number:08d}"})
+        yield post("/v1/checkout", orjson.dumps(document), {"Idempotency-Key": f"key-{number:08d}"})
 
 
 def pushes(messages: Iterable[OrderMessage]) -> Iterator[bytes]:
     """Push requests as Pub/Sub makes them."""
+    published = datetime.now(UTC).isoformat()
     for number, message in enumerate(messages):
-        delivery = Message(str(number + 1), time.time(), json.dumps(message).encode(), {}, "")
+        delivery = Message.of(str(number + 1), published, MessagePb(data=orjson.dumps(message)))
         yield post("/", delivery.to_push(SUBSCRIPTION, 1), {})
 
 
-def post(path: str, document: dict[str, Any], headers: dict[str, str]) -> bytes:
-    """A POST of a JSON document over a connection that stays open."""
-    body = json.dumps(document, separators=(",", ":")).encode()
+def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """A POST of JSON over a connection that stays open."""
     fields = {"Host": HOST, "Content-Type": "application/json", **headers, "Content-Length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from common.contracts import OrderMessage
-from common.parsing import fingerprint
+from common.parsing import canonical_json, fingerprint
 from loadtest.lab import BASELINE_DATABASE, Lab, Proxy
 from loadtest.payloads import order_document
 from loadtest.serving import BenchError, Server, function
@@ -138,7 +138,7 @@ def _message(request: dict[str, Any], key: str, amount_minor: int) -> OrderMessa
         "schema_version": 1,
         "order_id": str(uuid.uuid4()),
         "idempotency_key": key,
-        "fingerprint": fingerprint(request),
+        "fingerprint": fingerprint(canonical_json(request)),
         "request": request,
         "amount_minor": amount_minor,
     }

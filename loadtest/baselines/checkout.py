@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from common.models import CheckoutRequest
-from common.parsing import fingerprint, parse_checkout, parse_idempotency_key
+from common.parsing import canonical_json, fingerprint, parse_checkout, parse_idempotency_key
 from common.problems import Problem
 from common.settings import PUBLISH_SECONDS
 from loadtest.baselines.store import drops, engine, events, items, orders, publisher
@@ -44,7 +44,7 @@ def _accept(wanted: CheckoutRequest, key: str) -> tuple[dict[str, Any], bool]:
         "id": uuid.uuid4(),
         "drop_id": wanted.drop_id,
         "idempotency_key": key,
-        "fingerprint": fingerprint(document),
+        "fingerprint": fingerprint(canonical_json(document)),
         "customer_id": wanted.customer.id,
         "amount_minor": 0,
         "request": document,

@@ -1,6 +1,7 @@
 -- set_drop_state({drop_id, state, from_states?: [state]}) -> {outcome: ok | unchanged | drop_not_found | not_allowed,
 -- state: the one before}. draft goes live, live and paused change places, and each of them can end; an ended drop stays
 -- ended. from_states narrows that down further: open and resume both ask for live, and must not do each other's work.
+-- A drop that is closed before its time ends now: an order that reached only the queue is judged by when it was published.
 CREATE OR REPLACE FUNCTION set_drop_state(wanted jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -16,6 +17,8 @@ BEGIN
           OR NOT coalesce(wanted->'from_states' ? before, true) THEN
         RETURN jsonb_build_object('outcome', 'not_allowed', 'state', before);
     END IF;
-    UPDATE drops SET state = after WHERE id = wanted->>'drop_id';
+    UPDATE drops SET state = after,
+        ends_at = CASE WHEN after = 'ended' AND now() > starts_at THEN least(ends_at, now()) ELSE ends_at END
+    WHERE id = wanted->>'drop_id';
     RETURN jsonb_build_object('outcome', 'ok', 'state', before);
 END $$;

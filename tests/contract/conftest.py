@@ -14,7 +14,9 @@ from local import google_pubsub
 from local.machine import HOST, free_port
 from local.postgres import Postgres
 from tests.conftest import Engine
+from tests.contract import stripe_stand_in
 from tests.contract.pubsub import Queue, Receiver, connected, embedded, receiving, running
+from tests.contract.stripe_stand_in import NO_LIMITS, StandIn
 from tests.serving import serve
 
 
@@ -82,3 +84,10 @@ async def queue(emulator: str) -> AsyncIterator[Queue]:
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as receiver:
         yield receiver
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[StandIn]:
+    """A Stripe stand-in that all tests of a module share, without limits and faults."""
+    with stripe_stand_in.running(*NO_LIMITS) as stand_in:
+        yield stand_in
