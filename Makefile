@@ -28,6 +28,9 @@ test: install ## run every test
 bench: install ## measure the engine beside baselines; BENCH="--figure checkout --rounds 3" for a part of it
 	$(BIN)/python -m loadtest.bench $(BENCH)
 
+loadtest: install ## let k6's buyers loose on the engine; LOADTEST="--rate 300 --seconds 30" for a larger crowd
+	@$(BIN)/python -m loadtest.flash_sale $(LOADTEST)
+
 lint: install ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +48,4 @@ lock: ## pin every dependency again, with hashes (needs uv)
 clean: ## remove what was installed and what the engine stored
 	rm -rf .venv .data
 
-.PHONY: help install up sale test bench lint format lock clean
+.PHONY: help install up sale test bench loadtest lint format lock clean
