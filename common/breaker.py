@@ -1,7 +1,8 @@
 """A circuit breaker: while a part is down everybody is told at once, and a probe beside the requests looks for it.
 
-No buyer is the probe: the first requests of an outage pay its time-out, and nobody after them. A probe is started by a
-request and runs beside it; where an instance gets no processor time between requests, it goes on with the next one.
+No buyer in a crowd is the probe: the first requests of an outage pay its time-out, and nobody after them. A probe is
+started by a request and runs beside it. Only who comes when nobody came for a while waits for the probe: what is known
+of the part is old then, and where an instance gets no processor time between requests, nobody else could look.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from common.logs import log
-from common.settings import BREAKER_PAUSE_SECONDS
+from common.settings import BREAKER_LULL_SECONDS, BREAKER_PAUSE_SECONDS
 
 
 class Breaker:
@@ -23,6 +24,7 @@ class Breaker:
         self._open = False
         self._probe_at = 0.0
         self._probing: asyncio.Task[None] | None = None
+        self._after_lull = False
 
     def trip(self, cause: str) -> None:
         """The part failed: tell so until a probe succeeds."""
@@ -31,10 +33,13 @@ class Breaker:
         self._open = True
         self._probe_at = time.monotonic() + BREAKER_PAUSE_SECONDS
 
-    def is_open(self) -> bool:
-        """Whether the part is known to be down; asking starts a probe when one is due."""
-        if self._open and self._probing is None and time.monotonic() >= self._probe_at:
+    async def is_open(self) -> bool:
+        """Whether the part is known to be down. Asking starts a probe when one is due; after a lull it waits for it."""
+        if self._open and self._probing is None and (overdue := time.monotonic() - self._probe_at) >= 0:
+            self._after_lull = overdue >= BREAKER_LULL_SECONDS
             self._probing = asyncio.create_task(self._try())
+        if self._probing and self._after_lull:
+            await asyncio.wait({self._probing})
         return self._open
 
     async def _try(self) -> None:

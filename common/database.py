@@ -25,9 +25,10 @@ from common.settings import (
     DATABASE_STATEMENT_SECONDS,
 )
 
-# Classes of SQLSTATE.
+# Beginnings of SQLSTATE.
 _DATA = ("22", "23")  # data exception, integrity constraint violation
-_AWAY = ("08", "53", "57P")  # connection lost, no resources, the server is going or not yet there
+# connection lost, the server became a replica, no resources, the server is going or not yet there
+_AWAY = ("08", "25006", "53", "57P")
 _SERVER_SETTINGS = {
     "application_name": "merchdrop",
     "enable_seqscan": "off",  # a plan made while a table was small is kept; everything here is found by an index
@@ -86,13 +87,14 @@ class Database:
 
     async def _run(self, statement: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
         async with self._gate:
-            if self._breaker.is_open():
+            if await self._breaker.is_open():
                 raise DatabaseUnavailable("PostgreSQL did not answer a moment ago")
             connection = self._take() or await self._connect()
             try:
                 return await self._fetch(connection, statement, arguments)
             except TimeoutError as error:
                 self._breaker.trip(_words(error))
+                await self.close()  # the others may be dead as well, and nobody should have to find out
                 raise DatabaseUnavailable(_words(error)) from error
             except _ERRORS as error:
                 if _is_away(error):

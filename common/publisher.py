@@ -22,7 +22,11 @@ from common.settings import (
 if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherAsyncClient
 
+_SETTLED = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN)  # a probe shuts a dead channel
+# gRPC shares connections between the channels of a process; a new channel is to mean a new connection.
+_OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 _EMULATOR_CHANNEL = [
+    _OWN_CONNECTION,
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
@@ -63,7 +67,7 @@ class Publisher:
             PublishFailed: a call was not answered within PUBLISH_SECONDS, or Pub/Sub is known to be away.
         """
         self._latest = messages[-1]
-        if self._breaker.is_open():
+        if await self._breaker.is_open():
             raise PublishFailed("Pub/Sub did not answer a moment ago")
         try:
             for batch in _batches(messages):
@@ -75,14 +79,15 @@ class Publisher:
     async def reachable(self) -> bool:
         """Whether a connection to Pub/Sub stands, or can be made within HEALTH_SECONDS."""
         self._open()
-        assert self._channel is not None
+        channel = self._channel
+        assert channel is not None
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
-                while (state := self._channel.get_state(try_to_connect=True)) != grpc.ChannelConnectivity.READY:
-                    await self._channel.wait_for_state_change(state)
+                while (state := channel.get_state(try_to_connect=True)) not in _SETTLED:
+                    await channel.wait_for_state_change(state)
         except TimeoutError:
             return False
-        return True
+        return state == grpc.ChannelConnectivity.READY
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """Close the connection; calls under way have `grace_seconds` to end."""
@@ -123,7 +128,12 @@ class Publisher:
                 self._channel = grpc.aio.insecure_channel(self._emulator_host, options=_EMULATOR_CHANNEL)
                 transport = PublisherGrpcAsyncIOTransport(channel=self._channel)
             else:
-                transport = PublisherGrpcAsyncIOTransport()
+
+                def channel(host: str, *, options: list[tuple[str, int]], **rest: Any) -> Any:
+                    options = [*options, _OWN_CONNECTION]
+                    return PublisherGrpcAsyncIOTransport.create_channel(host, options=options, **rest)
+
+                transport = PublisherGrpcAsyncIOTransport(channel=channel)
                 self._channel = transport.grpc_channel
             self._client = PublisherAsyncClient(transport=transport)
         return self._client

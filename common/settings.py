@@ -39,6 +39,7 @@ DATABASE_POOL_MAX = 4  # two for each of the two batchers that write or read at 
 PUBLISH_SECONDS = 2.0  # a slower Pub/Sub counts as away: the row is durable, and reconcile publishes it
 PUBLISH_RETRY_SECONDS = 0.05  # the first pause after a passing error, within PUBLISH_SECONDS
 BREAKER_PAUSE_SECONDS = 1.0  # between two looks at a part that is away: soon back, at the price of one call a second
+BREAKER_LULL_SECONDS = 3.0  # nobody asked for so long: the next one waits for a look instead of an old answer
 HEALTH_SECONDS = 1.0
 BODY_SECONDS = 10.0  # for 64 KiB to arrive; a slower client holds an instance's memory for nothing
 

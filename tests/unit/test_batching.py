@@ -87,3 +87,12 @@ async def test_batches_are_bounded_by_size() -> None:
     batcher = Batcher(flush, batch_max=10, queue_max=100, flushes_max=1, size=lambda item: item)
     await asyncio.gather(*(batcher.submit(item) for item in (6, 4, 1, 20, 3)))
     assert flush.batches == [[6, 4], [1], [20], [3]]
+
+
+async def test_the_culprit_is_told_that_it_is_one_whatever_the_cause() -> None:
+    async def flush(batch: Sequence[int]) -> list[int]:
+        raise BadItem("refused") from KeyError("what the client library said")
+
+    batcher: Batcher[int, int] = Batcher(flush, batch_max=100, queue_max=100, flushes_max=1)
+    with pytest.raises(BadItem):
+        await batcher.submit(1)
