@@ -70,7 +70,9 @@ class Api:
         return json_response(_openapi(), 200, {"Cache-Control": "public, max-age=300"})
 
     async def _show_health(self, _request: Request) -> Response:
-        database, queue = await asyncio.gather(self._database_answers(), self._publisher.reachable())
+        # one after the other: the first look at the queue imports its client, and would eat the other's time
+        queue = await self._publisher.reachable()
+        database = await self._database_answers()
         return json_response(
             {
                 "status": "ok" if database and queue else "degraded",

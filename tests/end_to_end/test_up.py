@@ -177,7 +177,7 @@ def test_a_killed_worker_is_replaced_under_its_name(engine: Engine) -> None:
     psutil.Process(second).kill()
     engine.wait_for_another("checkout-2", second)
     assert engine.pid("checkout-1") == first
-    assert engine.call("/v1/health")["status"] == "ok"
+    assert eventually(lambda: engine.call("/v1/health")["status"] == "ok")
 
 
 def test_a_killed_master_takes_its_workers_along_and_is_started_again(engine: Engine) -> None:
@@ -186,7 +186,7 @@ def test_a_killed_master_takes_its_workers_along_and_is_started_again(engine: En
     for number, worker in enumerate(workers, start=1):
         engine.wait_for_another(f"checkout-{number}", worker.pid)
     assert not any(alive(worker) for worker in workers)
-    assert engine.call("/v1/health")["status"] == "ok"
+    assert eventually(lambda: engine.call("/v1/health")["status"] == "ok")
 
 
 @pytest.mark.parametrize("name", ["postgres", "pubsub"])
@@ -204,7 +204,7 @@ def test_a_stopped_part_stays_down_until_it_is_started(engine: Engine, name: str
     assert engine.local("stop", name).returncode == 0
     assert not [part for part in engine.stack()["pids"] if part.startswith(name)]
     assert engine.local("start", name).returncode == 0
-    assert engine.call("/v1/health")["status"] == "ok"
+    assert eventually(lambda: engine.call("/v1/health")["status"] == "ok")
 
 
 def test_a_part_that_is_unknown_is_named_with_those_that_are_not(engine: Engine) -> None:
