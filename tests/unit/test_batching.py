@@ -87,3 +87,13 @@ async def test_batches_are_bounded_by_size() -> None:
     batcher = Batcher(flush, batch_max=10, queue_max=100, flushes_max=1, size=lambda item: item)
     await asyncio.gather(*(batcher.submit(item) for item in (6, 4, 1, 20, 3)))
     assert flush.batches == [[6, 4], [1], [20], [3]]
+
+
+async def test_an_item_that_comes_as_the_worker_ends_is_not_forgotten() -> None:
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        return batch
+
+    batcher = Batcher(flush, batch_max=1, queue_max=1, flushes_max=1)
+    async with asyncio.timeout(10):
+        # each comes in the very turn in which the answer to the one before it wakes its sender
+        assert [await batcher.submit(item) for item in range(10)] == list(range(10))
