@@ -47,7 +47,7 @@ class Batcher(Generic[Item, Result]):
         self._flush, self._size = flush, size
         self._batch_max, self._queue_max, self._flushes_max = batch_max, queue_max, flushes_max
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None] | None] = set()
 
     async def submit(self, item: Item) -> Result:
         """Hand in one item and wait for its result.
@@ -62,17 +62,19 @@ class Batcher(Generic[Item, Result]):
         self._waiting.append((item, future))
         if len(self._workers) < self._flushes_max:
             # a context of its own: what is logged of a batch is about no single request
-            worker = asyncio.create_task(self._work(), context=Context())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work(), context=Context()))
         return await future
 
     async def _work(self) -> None:
-        while self._waiting:
-            for _ in range(_GATHER_TURNS):
-                await asyncio.sleep(0)
-            if self._waiting:  # another flush may have taken them meanwhile
-                await self._settle(self._take())
+        try:
+            while self._waiting:
+                for _ in range(_GATHER_TURNS):
+                    await asyncio.sleep(0)
+                if self._waiting:  # another flush may have taken them meanwhile
+                    await self._settle(self._take())
+        finally:
+            # In the same turn as the look at the queue: whoever came in a turn between would count on this worker.
+            self._workers.discard(asyncio.current_task())
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch, size = [self._waiting.popleft()], 0

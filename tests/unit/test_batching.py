@@ -96,3 +96,13 @@ async def test_the_culprit_is_told_that_it_is_one_whatever_the_cause() -> None:
     batcher: Batcher[int, int] = Batcher(flush, batch_max=100, queue_max=100, flushes_max=1)
     with pytest.raises(BadItem):
         await batcher.submit(1)
+
+
+async def test_an_item_that_comes_as_the_worker_ends_is_not_forgotten() -> None:
+    async def flush(batch: Sequence[int]) -> Sequence[int]:
+        return batch
+
+    batcher = Batcher(flush, batch_max=1, queue_max=1, flushes_max=1)
+    async with asyncio.timeout(10):
+        # each comes in the very turn in which the answer to the one before it wakes its sender
+        assert [await batcher.submit(item) for item in range(10)] == list(range(10))
