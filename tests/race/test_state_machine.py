@@ -27,12 +27,12 @@ from tests.race.calls import CONNECTIONS, Call, Database, accept, release, reser
 from tests.race.model import PRICES, WINDOWS, Model, Wanted
 
 HISTORIES, STEPS = 80, 50
-DROPS_MAX = 4
+DROPS_MAX = 6
 
 NO_SUCH_DROP, NOT_SOLD = 99, -1
 recencies = st.sampled_from([0] * 12 + [1, 1, 1, 2, NO_SUCH_DROP])  # which drop: so many back from the newest
 first_states = st.sampled_from(["live"] * 8 + ["paused", "draft"])
-next_states = st.sampled_from(["live"] * 6 + ["paused"] * 4 + ["draft", "ended"])
+next_states = st.sampled_from(["live"] * 5 + ["paused"] * 4 + ["draft", "ended", "ended"])
 windows = st.sampled_from(["open"] * 10 + ["early", "over"])
 skus = st.sampled_from(["A", "A", "A", "B", "B", "B", "C"])
 stocks = st.fixed_dictionaries(
