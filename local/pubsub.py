@@ -6,6 +6,7 @@ python -m local.pubsub --port 8085 [--journal FILE] [--faults FAULTS]
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from pathlib import Path
 
@@ -18,9 +19,13 @@ from local.pubsub_limits import CALL_BYTES_MAX, CALLS_MAX, STOP_SECONDS
 from local.pubsub_server import Service, handlers
 from local.pubsub_store import Store
 
+# Messages come by the hundred thousand and are never in a cycle: looking for garbage among them that often is in vain.
+GC_THRESHOLD = 100_000
+
 
 async def serve(host: str, port: int, journal: Path | None, faults: Faults) -> None:
     """Run until SIGTERM or SIGINT."""
+    gc.set_threshold(GC_THRESHOLD)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import psutil
 import pytest
 from google.api_core.exceptions import InvalidArgument, ResourceExhausted
 from google.pubsub_v1 import types
 
+from local.machine import HOST, free_port
 from local.pubsub_checks import Refused, check_messages
 from local.pubsub_faults import Faults
 from local.pubsub_limits import (
@@ -28,8 +30,10 @@ from local.pubsub_limits import (
 )
 from local.pubsub_server import Service
 from local.pubsub_store import Store
-from tests.contract.pubsub import PROJECT, Queue, own_queue
+from tests.contract.pubsub import PROJECT, Queue, connected, embedded, own_queue, running
 
+# What local/pubsub_limits.py says that a full backlog takes, whose messages are larger than those here.
+MEMORY_BYTES_MAX = 400_000_000
 LARGE = "x" * 9_000_000  # 12 MB as JSON holds it
 
 
@@ -42,22 +46,29 @@ async def publish_small(queue: Queue, topic: str, count: int) -> None:
 
 
 async def test_a_backlog_holds_so_many_messages_and_takes_more_once_some_are_acknowledged() -> None:
-    async with own_queue() as queue:
-        topic, other = await queue.topic(), await queue.topic()
-        subscription = await queue.subscribe(topic)
-        await queue.subscribe(other)
-        await publish_small(queue, topic, BACKLOG_MESSAGES_MAX - 1)
-        with pytest.raises(ResourceExhausted, match="is full") as refused:
-            await queue.publish(topic, "one too", "many")  # neither of the two is kept
-        await queue.publish(topic, "the last one")
-        with pytest.raises(ResourceExhausted):
-            await queue.publish(topic, "one too many")
-        await queue.publish(other, "somebody else's")
-        pulled = await queue.pull_some(subscription)
-        await queue.ack(subscription, *pulled)
-        await publish_small(queue, topic, len(pulled))
-        with pytest.raises(ResourceExhausted):
-            await queue.publish(topic, "one too many")
+    port = free_port()
+    with running(embedded(port), port) as process:
+        async with connected(f"{HOST}:{port}") as queue:
+            await fill_the_backlog(queue)
+        assert psutil.Process(process.pid).memory_info().rss < MEMORY_BYTES_MAX
+
+
+async def fill_the_backlog(queue: Queue) -> None:
+    topic, other = await queue.topic(), await queue.topic()
+    subscription = await queue.subscribe(topic)
+    await queue.subscribe(other)
+    await publish_small(queue, topic, BACKLOG_MESSAGES_MAX - 1)
+    with pytest.raises(ResourceExhausted, match="is full") as refused:
+        await queue.publish(topic, "one too", "many")  # neither of the two is kept
+    await queue.publish(topic, "the last one")
+    with pytest.raises(ResourceExhausted):
+        await queue.publish(topic, "one too many")
+    await queue.publish(other, "somebody else's")
+    pulled = await queue.pull_some(subscription)
+    await queue.ack(subscription, *pulled)
+    await publish_small(queue, topic, len(pulled))
+    with pytest.raises(ResourceExhausted):
+        await queue.publish(topic, "one too many")
     assert subscription in str(refused.value)
     assert f"{BACKLOG_MESSAGES_MAX - 1} messages" in str(refused.value)
     assert "Let its subscriber acknowledge them, or delete the subscription; then publish again." in str(refused.value)
