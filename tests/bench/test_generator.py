@@ -72,10 +72,10 @@ async def test_every_request_is_sent_once_and_every_answer_counted_by_its_status
 async def test_an_answer_in_pieces_is_one_answer() -> None:
     async def answer(_number: int, writer: asyncio.StreamWriter) -> None:
         text = reply("200 OK", b"x" * 100)
-        for piece in (text[:7], text[7:60], text[60:90], text[90:]):
+        for piece in (text[:7], text[7:60], text[60:110], text[110:]):
             writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0)
+            for _ in range(5):  # turns of the event loop, in which the client reads this piece alone
+                await asyncio.sleep(0)
 
     async with serving(answer) as (server, port):
         result = await run(port, numbered())
