@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -42,11 +43,12 @@ FIGURES: dict[str, Callable[[Lab, Plan], Findings]] = {
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
-    "--seconds", type=click.FloatRange(0.2), default=3.0, show_default=True, help="Of each side in each round."
+    "--seconds", type=click.FloatRange(0.2), default=2.0, show_default=True, help="Of each side in each round."
 )
 @click.option("--soak-minutes", type=click.FloatRange(0.1), default=0.5, show_default=True, help="Of steady load.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, soak_minutes: float) -> None:
     """Measure the engine beside its baselines on this machine: loadtest/results/bench.json and a table."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH

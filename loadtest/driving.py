@@ -16,7 +16,7 @@ from loadtest.lab import Lab
 from loadtest.serving import BenchError, Server
 from local.recipes import ROOT
 
-WARMUP_SECONDS = 0.7  # threads, pools and caches are filled by then
+WARMUP_SECONDS = 0.4  # until batches have their size; pools and threads were made in the round that doesn't count
 REQUESTS_PER_SECOND_MAX = 15_000  # more than an empty function answers
 
 Meters = Mapping[str, Callable[[], float]]
@@ -71,7 +71,7 @@ def drive(
         raise BenchError("the generator failed; what it printed above says why")
     result = json.loads(printed)
     if set(result["statuses"]) != {str(expect)}:
-        raise BenchError(f"expected only {expect}, got {result['statuses']}")
+        raise BenchError(f"expected only {expect}, got {result['statuses']}; the server said:\n{server.last_words()}")
     cores = {name: (after[name] - before[name]) / (ended - began) for name in before}
     return Run(
         seconds=result["seconds"],

@@ -44,7 +44,6 @@ class Proxy:
     """A running proxy in front of PostgreSQL."""
 
     port: int
-    server: Server
     _process: subprocess.Popen[str]
 
     def round_trips(self) -> int:
@@ -76,14 +75,9 @@ class Lab:
         """A drop's id that nobody had before."""
         return f"{what}-{next(self._numbers)}"
 
-    def owner_url(self, database: str) -> str:
-        """Where the bench itself looks after a database."""
-        return self.postgres.url(database)
-
     def connect(self, database: str, port: int | None = None) -> closing[psycopg.Connection[Any]]:
         """A connection of the owner, each statement a transaction."""
-        url = self.owner_url(database)
-        return closing(psycopg.connect(through(url, port), autocommit=True))
+        return closing(psycopg.connect(through(self.postgres.url(database), port), autocommit=True))
 
     def postgres_cpu_seconds(self) -> float:
         """Processor time of the server and all its backends so far."""
@@ -100,7 +94,7 @@ class Lab:
 
     def baseline_environment(self, driver: str, threads: int, port: int | None = None) -> dict[str, str]:
         """The settings of a baseline's function: as many threads, and connections, as requests at a time."""
-        url = self.owner_url(BASELINE_DATABASE).replace("postgresql:", f"postgresql+{driver}:")
+        url = self.postgres.url(BASELINE_DATABASE).replace("postgresql:", f"postgresql+{driver}:")
         return {
             **self._queue_environment(),
             "BASELINE_DATABASE_URL": through(url, port),
@@ -118,16 +112,15 @@ class Lab:
         command += ["--delay-ms", str(round_trip_ms / 2)]
         options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
         with subprocess.Popen(command, start_new_session=True, **options) as started:
-            assert started.stdin
             assert started.stdout
-            started.stdout.readline()
-            proxy = Proxy(port, Server(port, started.pid), started)
+            if started.stdout.readline() != "listening\n":
+                raise BenchError("the proxy did not start; what it printed above says why")
+            proxy = Proxy(port, started)
             if round_trip_ms:
                 # waking up takes time as well: what is measured must be what was asked for
                 excess = self.ping_ms(port) - self.ping_ms() - round_trip_ms
                 proxy.set_delay(max(0.0, (round_trip_ms - excess) / 2))
             yield proxy
-            started.stdin.close()
 
     def ping_ms(self, port: int | None = None) -> float:
         """The median of many round trips to PostgreSQL, one at a time."""
@@ -171,9 +164,10 @@ def _queue(directory: Path) -> Iterator[Server]:
     """The embedded emulator with the topic, and nobody who listens."""
     port = free_port()
     command = [sys.executable, "-m", "local.pubsub", "--port", str(port)]
-    with process(command, directory / "pubsub.log", {}) as started:
+    log = directory / "pubsub.log"
+    with process(command, log, {}) as started:
         _create_topic(f"{HOST}:{port}")
-        yield Server(port, started.pid)
+        yield Server(port, started.pid, log)
 
 
 def _create_topic(host: str) -> None:

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from loadtest.rounds import Spread
 
+WHAT_WIDTH = 44  # characters; the longest is not much longer
+
 
 @dataclass(frozen=True)
 class Target:
@@ -79,15 +81,15 @@ def compare(
 def print_report(console: Console, findings: Findings, title: str) -> None:
     """A table for people, and below it what else was found."""
     table = Table(title=title, title_justify="left")
-    for column in ("figure", "what", "unit"):
-        table.add_column(column, overflow="fold")
+    for column, width in (("figure", None), ("what", WHAT_WIDTH), ("unit", None)):
+        table.add_column(column, overflow="fold", min_width=width)
     for column in ("ours", "versus", "theirs", "ratio (low to high)", "target", ""):
         table.add_column(column, justify="left" if column == "versus" else "right", overflow="fold")
     figure = ""
     for row in findings.rows:
         if figure not in ("", row.figure):
             table.add_section()
-        ratio = f"{row.ratio.median:.2f} ({row.ratio.low:.2f} to {row.ratio.high:.2f})" if row.ratio else ""
+        ratio = f"{row.ratio.median:.3g} ({row.ratio.low:.3g} to {row.ratio.high:.3g})" if row.ratio else ""
         style = {"met": "green", "missed": "red"}.get(row.verdict)
         name = "" if row.figure == figure else row.figure
         figure = row.figure

@@ -34,10 +34,15 @@ class Server:
 
     port: int
     group: int
+    log: Path
 
     def cpu_seconds(self) -> float:
         """Processor time of all its processes so far."""
         return cpu_seconds(group_members(self.group))
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return self.log.read_text(errors="replace")[-LOG_CHARACTERS:] or "(nothing)"
 
     def rss_bytes(self) -> int:
         """Memory of its largest worker; the master that only watches doesn't count."""
@@ -86,7 +91,7 @@ def function(source: Path, directory: Path, environment: Mapping[str, str], work
     own.mkdir()
     variables = {"WORKERS": str(workers), "XDG_RUNTIME_DIR": str(own), "MERCHDROP_LOG_FORMAT": "json", **environment}
     with process(command, own / "log", variables) as started:
-        yield Server(port, started.pid)
+        yield Server(port, started.pid, own / "log")
 
 
 def wait_until_answered(*servers: Server) -> None:
@@ -101,5 +106,6 @@ def wait_until_answered(*servers: Server) -> None:
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    raise BenchError(f"no server came up on port {server.port} in {READY_SECONDS:.0f} s") from None
+                    said = server.last_words()
+                    raise BenchError(f"no server came up in {READY_SECONDS:.0f} s; it said:\n{said}") from None
                 time.sleep(POLL_SECONDS)

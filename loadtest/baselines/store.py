@@ -44,7 +44,7 @@ items = Table(
     Column("unit_price_minor", BigInteger, nullable=False),
     Column("stock", BigInteger, nullable=False),
     Column("sold", BigInteger, nullable=False, server_default="0"),
-    CheckConstraint("sold BETWEEN 0 AND stock"),
+    CheckConstraint("sold BETWEEN 0 AND stock", name="items_never_oversold"),
     postgresql_with={"fillfactor": 50},
 )
 orders = Table(

@@ -10,8 +10,8 @@ from functools import partial
 from loadtest.driving import Run, drive
 from loadtest.figures import checkout, hot_sku
 from loadtest.lab import Lab, Proxy
-from loadtest.report import Findings, Row
-from loadtest.rounds import Plan, Spread, interleave
+from loadtest.report import Findings, compare
+from loadtest.rounds import Plan, interleave
 from loadtest.serving import Server, wait_until_answered
 from loadtest.sides import ENGINE, PG8000, PSYCOPG, SIDES, Side
 from local.postgres import OWNER
@@ -62,15 +62,19 @@ def measure(lab: Lab, plan: Plan) -> Findings:
         for side in (PG8000, PSYCOPG):
             ours, theirs = costs[ENGINE.name], costs[side.name]
             what = f"an order {path.name}, {path.connections} at a time"
-            trips = [[cost.round_trips for cost in one] for one in (ours, theirs)]
-            log = [[cost.wal_bytes for cost in one] for one in (ours, theirs)]
-            findings.rows += [_row(f"{what}: round trips", "", side, trips), _row(f"{what}: WAL", "bytes", side, log)]
+            findings.rows += [
+                compare("cost", what, "round trips", _trips(ours), side.name, _trips(theirs)),
+                compare("cost", what, "WAL bytes", _bytes(ours), side.name, _bytes(theirs)),
+            ]
     return findings
 
 
-def _row(what: str, unit: str, side: Side, values: Sequence[Sequence[float]]) -> Row:
-    ours, theirs = values
-    return Row("cost", what, unit, Spread.of(ours), side.name, Spread.of(theirs), Spread.of_ratio(ours, theirs))
+def _trips(costs: Sequence[Cost]) -> list[float]:
+    return [cost.round_trips for cost in costs]
+
+
+def _bytes(costs: Sequence[Cost]) -> list[float]:
+    return [cost.wal_bytes for cost in costs]
 
 
 def _spend(lab: Lab, path: Path, side: Side, server: Server, proxy: Proxy) -> Cost:

@@ -66,11 +66,9 @@ def _import(name: str) -> tuple[float, float]:
     with subprocess.Popen(
         command, text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        assert process.stdin
         assert process.stdout
         seconds = float(process.stdout.readline())
         megabytes = psutil.Process(process.pid).memory_info().rss / MEGABYTE
-        process.stdin.close()
     return seconds, megabytes
 
 
