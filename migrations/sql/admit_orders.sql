@@ -1,7 +1,7 @@
 -- admit_orders([{order_id, drop_id, idempotency_key, fingerprint, request, amount_minor, published_at}]) ->
 -- [{order_id, outcome}], in the same order: insert orders that were accepted while the database was away, from their
 -- messages. outcome: `stored` (now or before: the stored row wins), `drop_not_found`, or `conflict` (the key belongs to an
--- order of another id).
+-- order of another id). Of two messages under one id, the one that was published first is the order.
 --
 -- The buyer was told 202, so what can't be served is a row with its reason: `rejected`, when the drop was not open at
 -- published_at (`drop_closed`), sells no such SKU (`unknown_sku`) or asks another price than quoted (`price_changed`).
@@ -15,7 +15,7 @@ BEGIN
                d.state <> 'draft' AND a.published_at >= d.starts_at AND a.published_at < d.ends_at AS was_open
         FROM jsonb_to_recordset(batch) AS a (order_id uuid, drop_id text, idempotency_key text, fingerprint text,
                                              request jsonb, amount_minor bigint, published_at timestamptz)
-        LEFT JOIN drops d ON d.id = a.drop_id ORDER BY order_id
+        LEFT JOIN drops d ON d.id = a.drop_id ORDER BY order_id, published_at
     ), line AS MATERIALIZED (
         SELECT a.order_id, l->>'sku' AS sku, (l->>'quantity')::integer AS quantity, coalesce(i.unit_price_minor, 0) AS price,
                i.sku IS NULL AS unknown
