@@ -16,7 +16,7 @@ from rich.console import Console
 
 from loadtest.figures import batches, checkout, controls, cost, footprint, hot_sku, refusals, scaling
 from loadtest.lab import Lab, make_lab
-from loadtest.report import Findings, print_report
+from loadtest.report import Findings, print_report, to_markdown
 from loadtest.rounds import Plan
 from loadtest.serving import BenchError
 from local.machine import LocalError, write_json
@@ -75,8 +75,11 @@ def main(names: tuple[str, ...], rounds: int, seconds: float, soak_minutes: floa
             "failed": found.failed,
         },
     )
-    print_report(console, found, ", ".join(f"{name} {value}" for name, value in machine.items()))
-    console.print(f"The median of {rounds} rounds; again: {command}; in full: {RESULTS.relative_to(ROOT)}")
+    on = ", ".join(f"{name} {value}" for name, value in machine.items())
+    title = f"The median of {rounds} rounds, measured by `{command}` on: {on}"
+    RESULTS.with_suffix(".md").write_text(to_markdown(found, title))
+    print_report(console, found, title)
+    console.print(f"In full: {RESULTS.relative_to(ROOT)}, and as Markdown beside it")
     sys.exit(1 if found.failed else 0)
 
 

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from loadtest.rounds import Spread
 
+_COLUMNS = ("figure", "what", "unit", "ours", "versus", "theirs", "ratio (low to high)", "target", "")
+_TEXTS = ("figure", "what", "unit", "versus")
 WHAT_WIDTH = 44  # characters; the longest is not much longer
 
 
@@ -81,26 +83,36 @@ def compare(
 def print_report(console: Console, findings: Findings, title: str) -> None:
     """A table for people, and below it what else was found."""
     table = Table(title=title, title_justify="left")
-    for column, width in (("figure", None), ("what", WHAT_WIDTH), ("unit", None)):
-        table.add_column(column, overflow="fold", min_width=width)
-    for column in ("ours", "versus", "theirs", "ratio (low to high)", "target", ""):
-        table.add_column(column, justify="left" if column == "versus" else "right", overflow="fold")
+    for name in _COLUMNS:
+        width = WHAT_WIDTH if name == "what" else None
+        table.add_column(name, justify="left" if name in _TEXTS else "right", overflow="fold", min_width=width)
     figure = ""
     for row in findings.rows:
         if figure not in ("", row.figure):
             table.add_section()
-        ratio = f"{row.ratio.median:.3g} ({row.ratio.low:.3g} to {row.ratio.high:.3g})" if row.ratio else ""
+        name, *cells = _cells(row)
         style = {"met": "green", "missed": "red"}.get(row.verdict)
-        name = "" if row.figure == figure else row.figure
+        table.add_row("" if name == figure else name, *cells, style=style)
         figure = row.figure
-        ours, theirs = _number(row.ours), _number(row.theirs) if row.theirs else ""
-        target = str(row.target) if row.target else ""
-        table.add_row(name, row.what, row.unit, ours, row.versus, theirs, ratio, target, row.verdict, style=style)
     console.print(table)
     for note in findings.notes:
         console.print(f"- {note}")
     for failure in findings.failed:
         console.print(failure, style="red")
+
+
+def to_markdown(findings: Findings, title: str) -> str:
+    """The same for a page of documentation."""
+    lines = [title, "", f"| {' | '.join(_COLUMNS)} |", "|" + "|".join(" --- " for _ in _COLUMNS) + "|"]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in findings.rows]
+    return "\n".join([*lines, "", *(f"- {note}" for note in findings.notes)]) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    ratio = f"{row.ratio.median:.3g} ({row.ratio.low:.3g} to {row.ratio.high:.3g})" if row.ratio else ""
+    ours, theirs = _number(row.ours), _number(row.theirs) if row.theirs else ""
+    target = str(row.target) if row.target else ""
+    return [row.figure, row.what, row.unit, ours, row.versus, theirs, ratio, target, row.verdict]
 
 
 def _number(spread: Spread) -> str:

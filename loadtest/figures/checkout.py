@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from loadtest.driving import Run, drive, enough
-from loadtest.figures.parts import DIRECT, FAR, TIMES_EMPTY, both_sides, cores_of, empty_function, meters, middle, rates
+from loadtest.figures.parts import (
+    DIRECT,
+    FAR,
+    TIMES_EMPTY,
+    both_sides,
+    cores_of,
+    empty_function,
+    longer,
+    meters,
+    middle,
+    rates,
+)
 from loadtest.lab import Lab
 from loadtest.payloads import checkouts
 from loadtest.report import Findings, compare
@@ -20,14 +31,14 @@ TIMES_BASELINE = 5.0
 
 def measure(lab: Lab, plan: Plan) -> Findings:
     """Both sides, directly and with a round trip added, and the empty function."""
-    with both_sides(lab, "checkout", CONNECTIONS) as servers, empty_function(lab) as empty:
+    with both_sides(lab, "checkout", CONNECTIONS) as (servers, far), empty_function(lab) as empty:
         variants: dict[str, Callable[[], Run]] = {
             side.name + where: partial(accept, lab, side, server, plan.seconds)
             for (side, where), server in servers.items()
         }
         variants["empty"] = partial(answer_empty, lab, empty, plan.seconds)
         runs = interleave(plan, variants)
-    findings = Findings()
+        findings = Findings(notes=[f"checkout: {longer(lab, far)}."])
     for where in (DIRECT, FAR):
         what, ours = f"accepted, {CONNECTIONS} at a time{where}", rates(runs[ENGINE.name + where])
         for side, bound in ((PG8000, TIMES_BASELINE), (PSYCOPG, None)):

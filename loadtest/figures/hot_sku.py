@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from loadtest.driving import WARMUP_SECONDS, Run, drive
-from loadtest.figures.parts import DIRECT, FAR, both_sides, cores_of, meters, middle, rates
+from loadtest.figures.parts import DIRECT, FAR, both_sides, cores_of, longer, meters, middle, rates
 from loadtest.lab import Lab
 from loadtest.payloads import pushes
 from loadtest.report import Findings, compare
@@ -24,13 +24,13 @@ BASELINE_ORDERS = 1_500
 
 def measure(lab: Lab, plan: Plan) -> Findings:
     """Both sides, directly and with a round trip added."""
-    with both_sides(lab, "process_order", CONNECTIONS) as servers:
+    with both_sides(lab, "process_order", CONNECTIONS) as (servers, far):
         variants = {
             side.name + where: partial(reserve, lab, side, server, plan.seconds)
             for (side, where), server in servers.items()
         }
         runs = interleave(plan, variants)
-    findings = Findings()
+        findings = Findings(notes=[f"hot SKU: {longer(lab, far)}."])
     for where in (DIRECT, FAR):
         what, ours = f"reserved, {CONNECTIONS} at a time{where}", rates(runs[ENGINE.name + where])
         for side, bound in ((PG8000, TIMES_BASELINE[where]), (PSYCOPG, None)):

@@ -19,17 +19,18 @@ EMPTY = Path(str(baselines.__file__)).with_name("empty.py")
 
 
 @contextmanager
-def both_sides(lab: Lab, name: str, connections: int) -> Iterator[dict[tuple[Side, str], Server]]:
-    """A function of each side, directly at the database and with a round trip added."""
+def both_sides(lab: Lab, name: str, connections: int) -> Iterator[tuple[dict[tuple[Side, str], Server], Proxy]]:
+    """A function of each side, directly at the database and with a round trip added, by that proxy."""
     with ExitStack() as stack:
-        ways: list[tuple[str, Proxy | None]] = [(DIRECT, None), (FAR, stack.enter_context(lab.proxy(ROUND_TRIP_MS)))]
+        far = stack.enter_context(lab.proxy(ROUND_TRIP_MS))
+        ways: list[tuple[str, Proxy | None]] = [(DIRECT, None), (FAR, far)]
         servers = {
             (side, where): stack.enter_context(side.serve(lab, name, connections, proxy))
             for where, proxy in ways
             for side in SIDES
         }
         wait_until_answered(*servers.values())
-        yield servers
+        yield servers, far
 
 
 @contextmanager
@@ -43,6 +44,11 @@ def empty_function(lab: Lab) -> Iterator[Server]:
 def meters(lab: Lab, server: Server) -> dict[str, Callable[[], float]]:
     """What the parts of a run cost."""
     return {"function": server.cpu_seconds, "postgres": lab.postgres_cpu_seconds, "queue": lab.queue.cpu_seconds}
+
+
+def longer(lab: Lab, far: Proxy) -> str:
+    """How much longer a round trip through a proxy takes, as a sentence has it."""
+    return f"a round trip through the proxy took {lab.ping_ms(far.port) - lab.ping_ms():.2f} ms longer than without it"
 
 
 def rates(runs: list[Run]) -> list[float]:

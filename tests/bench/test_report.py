@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from loadtest.report import Findings, Row, Target, compare, print_report
+from loadtest.report import Findings, Row, Target, compare, print_report, to_markdown
 from loadtest.rounds import Plan, Spread, interleave
 
 
@@ -49,5 +49,7 @@ def test_the_table_and_the_document_say_what_was_found() -> None:
     text = console.export_text()
     for expected in ("checkout", "accepted", "4,000", "pg8000", "500", "8 (8 to 8)", "≥ 5", "met", "- a note", "why"):
         assert expected in text
+    markdown = to_markdown(Findings([row], ["a note"]), "machine")
+    assert "| checkout | accepted | 1/s | 4,000 | pg8000 | 500 | 8 (8 to 8) | ≥ 5 | met |\n\n- a note\n" in markdown
     assert row.document()["target"] == {"bound": 5.0, "at_least": True}
     assert row.document()["ratio"] == {"median": 8.0, "low": 8.0, "high": 8.0}
