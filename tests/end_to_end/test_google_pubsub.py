@@ -16,7 +16,7 @@ import pytest
 from local import google_pubsub
 from local.machine import free_port
 from local.recipes import ROOT
-from tests.end_to_end.test_up import Engine, eventually
+from tests.end_to_end.engine import Engine, eventually
 
 SALE_SECONDS = 240
 AGAIN_SECONDS = 120.0  # reconcile publishes again what has waited for half a minute
