@@ -4,6 +4,8 @@
 -- that leaves no row: drop_not_found, not_open, closed, paused, unknown_sku, payment_method_required, price_changed,
 -- sold_out, payments_unavailable. The first statement judges every request and inserts what can be accepted; the second
 -- one sees what others committed meanwhile, so a key that was ever accepted is a replay whatever the drop is by now.
+-- Copies of one request wait for each other before they are judged: one that comes while the other is accepted but not yet
+-- committed would not find its row, and might be told that the last unit is gone.
 -- Rows go in by id, so that two batches sharing keys wait for each other instead of deadlocking.
 --
 -- Rows are looked up one by one, through an index, whatever the planner thinks of the tables' sizes: a plan that was made
@@ -16,6 +18,9 @@ DECLARE
     verdicts jsonb;
     are_new boolean;
 BEGIN
+    PERFORM pg_advisory_xact_lock(key)
+    FROM (SELECT DISTINCT hashtextextended(e->>'order_id', 0) AS key FROM jsonb_array_elements(batch) AS e ORDER BY key) AS keys;
+
     WITH asked AS MATERIALIZED (
         SELECT a.n, a.order_id, a.drop_id, a.idempotency_key, a.fingerprint, a.request, a.payable,
                d.id AS found, d.state, d.starts_at, d.ends_at

@@ -20,6 +20,7 @@ RACE_SECONDS = 60
 # What the sabotaged copies replace: the statements that lock rows, and the place between reading and deciding.
 ITEM_LOCKS = r"PERFORM 1 FROM items\b.*?FOR NO KEY UPDATE;"
 LIMIT_LOCKS = r"PERFORM 1 FROM customer_limits\b.*?FOR NO KEY UPDATE;"
+KEY_LOCKS = r"PERFORM pg_advisory_xact_lock\(.*?AS keys;"
 BEFORE_DECIDING = r"(?=FOR o IN\b)"
 WINDOW = "PERFORM pg_sleep(0.1);\n"
 
@@ -164,10 +165,12 @@ async def test_control_without_on_conflict_the_same_keys_break_the_batch(engine:
     assert [type(error) for error in failed] == [asyncpg.UniqueViolationError] * (RACERS - 1)
 
 
-async def test_control_rows_in_the_order_of_the_batch_deadlock(engine: Engine) -> None:
+async def test_control_without_locks_on_keys_rows_in_the_order_of_the_batch_deadlock(engine: Engine) -> None:
     await engine.create_drop(items={"M": 99})
     await engine.connection.execute(SLOW_INSERTS)
-    await rewrite(engine, "accept_orders", (r"FROM chosen ORDER BY order_id", "FROM chosen ORDER BY n"))
+    await rewrite(
+        engine, "accept_orders", (KEY_LOCKS, ""), (r"FROM chosen ORDER BY order_id", "FROM chosen ORDER BY n")
+    )
     failed = errors(await race(engine.url, "accept_orders", batches_of_the_same_keys()))
     assert failed
     assert {type(error) for error in failed} == {asyncpg.DeadlockDetectedError}
@@ -229,3 +232,31 @@ async def test_a_limit_holds_for_a_customer_nobody_has_seen_before(engine: Engin
     assert errors(await reserve_race(engine.url, batches)) == []
     assert await units(engine) == (3, 3)
     assert await engine.violations() == []
+
+
+async def outcomes_of_a_copy_that_comes_later(engine: Engine) -> list[str]:
+    """The first copy is accepted, but not yet committed, when the last unit goes; the second one comes after that."""
+    await engine.create_drop(items={"M": 1})
+    await engine.accept(order("other"))
+    copy = json.dumps([order("copied")])
+    async with connections(engine.url, 2) as (first, second), asyncio.timeout(RACE_SECONDS):
+        transaction = first.transaction()
+        await transaction.start()
+        accepted = json.loads(await first.fetchval("SELECT accept_orders($1::jsonb)", copy))
+        await engine.reserve(order("other")["order_id"])
+        answer = asyncio.create_task(second.fetchval("SELECT accept_orders($1::jsonb)", copy))
+        while not answer.done() and not await engine.count(
+            "pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ):
+            continue
+        await transaction.commit()
+        return [verdict["outcome"] for verdict in (*accepted, *json.loads(await answer))]
+
+
+async def test_control_without_locks_on_keys_a_copy_is_refused(engine: Engine) -> None:
+    await rewrite(engine, "accept_orders", (KEY_LOCKS, ""))
+    assert await outcomes_of_a_copy_that_comes_later(engine) == ["created", "sold_out"]
+
+
+async def test_a_copy_waits_for_the_one_before_it_and_is_never_refused_for_it(engine: Engine) -> None:
+    assert await outcomes_of_a_copy_that_comes_later(engine) == ["created", "replayed"]
