@@ -59,10 +59,10 @@ async def serving(answer: bytes, *, hangs_up: bool = False) -> AsyncIterator[tup
         await listener.wait_closed()
 
 
-async def post(endpoint: Endpoint, body: bytes = b"{}", seconds: float = WAIT_SECONDS) -> int | None:
+async def post(endpoint: Endpoint, body: bytes = b"{}", seconds: float = 60.0) -> int | None:
     status: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
     endpoint.post(body, seconds, status.set_result)
-    return await status
+    return await asyncio.wait_for(status, WAIT_SECONDS)
 
 
 @pytest.mark.parametrize(
