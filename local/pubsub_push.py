@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ class Endpoint:
         self.url = url
         self.idle: list[_Connection] = []  # the last one used is the last one here
         self.open: set[_Connection] = set()
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[_Connection]] = set()
 
     def post(self, body: bytes, seconds: float, done: Done) -> None:
         """Send a request, and call `done` once it is answered, or failed, or `seconds` are over."""
@@ -45,13 +46,13 @@ class Endpoint:
         now = asyncio.get_running_loop().time()
         while self.idle:
             connection = self.idle.pop()
-            if now - connection.idle_since < CONNECTION_IDLE_SECONDS:
+            if connection.is_open() and now - connection.idle_since < CONNECTION_IDLE_SECONDS:
                 connection.send(request, now + seconds, done)
                 return
             connection.abort()
-        task = asyncio.create_task(self._connect(request, now + seconds, done))
+        task = asyncio.create_task(self._connect(now + seconds))
         self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        task.add_done_callback(partial(self._end_connecting, request, now + seconds, done))
 
     def close(self) -> None:
         """End all connections; requests under way get no answer."""
@@ -60,17 +61,20 @@ class Endpoint:
         for connection in list(self.open):
             connection.abort()
 
-    async def _connect(self, request: bytes, deadline: float, done: Done) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout_at(deadline):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self), self._host, self._port, ssl=self._is_secure or None
-                )
-        except OSError:  # a time-out is one as well
+    async def _connect(self, deadline: float) -> _Connection:
+        async with asyncio.timeout_at(deadline):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: _Connection(self), self._host, self._port, ssl=self._is_secure or None
+            )
+        return connection
+
+    def _end_connecting(self, request: bytes, deadline: float, done: Done, task: asyncio.Task[_Connection]) -> None:
+        self._connecting.discard(task)
+        # Whatever went wrong, nobody is there; and who was there may be gone by now.
+        if task.cancelled() or task.exception() or not task.result().is_open():
             done(None)
         else:
-            connection.send(request, deadline, done)
+            task.result().send(request, deadline, done)
 
 
 class _Connection(asyncio.Protocol):
@@ -90,6 +94,9 @@ class _Connection(asyncio.Protocol):
             self._endpoint.idle.remove(self)
         if self._done:  # an answer without a length ends here
             self._finish(self._status)
+
+    def is_open(self) -> bool:
+        return not self._transport.is_closing()
 
     def send(self, request: bytes, deadline: float, done: Done) -> None:
         self._done, self._status, self._is_answered = done, 0, False

@@ -11,8 +11,9 @@ import pytest
 from local import pubsub_push
 from local.machine import HOST, free_port
 from local.pubsub_push import Endpoint
-from tests.contract.pubsub import WAIT_SECONDS, eventually
+from tests.contract.pubsub import eventually
 
+ANSWER_SECONDS = 20.0  # far less than what requests are given here
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -62,7 +63,7 @@ async def serving(answer: bytes, *, hangs_up: bool = False) -> AsyncIterator[tup
 async def post(endpoint: Endpoint, body: bytes = b"{}", seconds: float = 60.0) -> int | None:
     status: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
     endpoint.post(body, seconds, status.set_result)
-    return await asyncio.wait_for(status, WAIT_SECONDS)
+    return await asyncio.wait_for(status, ANSWER_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,14 @@ async def test_a_closed_endpoint_answers_for_what_is_under_way() -> None:
         await eventually(arrived)
         endpoint.close()
         assert not await answering
+
+
+async def test_a_closed_endpoint_answers_for_what_has_not_connected_yet() -> None:
+    async with serving(OK) as (_, endpoint):
+        status: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        endpoint.post(b"{}", 60.0, status.set_result)
+        endpoint.close()
+        assert await asyncio.wait_for(status, ANSWER_SECONDS) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from tests.contract.pubsub import FAST_RETRY, Queue, Receiver, acked, eventually, own_queue
+from tests.contract.pubsub import FAST_RETRY, Queue, Receiver, acked, eventually, own_queue, receiving
 
 
 async def test_pushes_what_was_published(queue: Queue, receiver: Receiver) -> None:
@@ -119,6 +119,25 @@ async def test_push_config_decides_between_push_and_pull(queue: Queue, receiver:
     await receiver.got(1)
     found = await queue.subscriber.get_subscription(subscription=subscription)
     assert found.push_config.push_endpoint == receiver.url
+
+
+async def test_a_push_under_way_goes_to_the_new_endpoint_when_the_old_one_is_given_up(receiver: Receiver) -> None:
+    finish = asyncio.Event()
+
+    async def hang(_text: str) -> int:
+        await finish.wait()
+        return 204
+
+    async with own_queue() as queue, receiving() as hanging:
+        hanging.answer = hang
+        topic = await queue.topic()
+        subscription = await queue.subscribe(topic, hanging.url, ack_deadline_seconds=600, retry_policy=FAST_RETRY)
+        await queue.publish(topic, "stuck")
+        await hanging.got(1)
+        await queue.push_to(subscription, receiver.url)
+        await receiver.got(1)
+        finish.set()
+    assert (hanging.texts, receiver.texts) == (["stuck"], ["stuck"])
 
 
 async def test_every_acknowledging_status_counts(tmp_path: Path, receiver: Receiver) -> None:
