@@ -43,7 +43,7 @@ FIGURES: dict[str, Callable[[Lab, Plan], Findings]] = {
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
-    "--seconds", type=click.FloatRange(0.2), default=2.0, show_default=True, help="Of each side in each round."
+    "--seconds", type=click.FloatRange(0.2), default=1.5, show_default=True, help="Of each side in each round."
 )
 @click.option("--soak-minutes", type=click.FloatRange(0.1), default=0.5, show_default=True, help="Of steady load.")
 def main(names: tuple[str, ...], rounds: int, seconds: float, soak_minutes: float) -> None:
