@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,11 @@ _TOLD = {
     "sold_out": "sold_out_skus",
 }
 _TABLES = ("events", "ledger", "customer_limits", "order_lines", "orders", "items", "drops")
+_CLOSE_THE_GATE = "LOCK TABLE drops, orders IN ACCESS EXCLUSIVE MODE"  # there is no call that reads neither
+_AT_THE_GATE = """
+SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE NOT granted AND datname = current_database()
+"""
 _BOOKS = """
 SELECT jsonb_build_object(
     'violations', (SELECT coalesce(jsonb_agg(to_jsonb(v)), '[]') FROM audit_violations v),
@@ -92,6 +98,7 @@ class Database:
     def __init__(self, runner: asyncio.Runner, url: str) -> None:
         self._runner = runner
         self._connections = [self._run(_connect(url)) for _ in range(CONNECTIONS)]
+        self._gate = self._run(_connect(url))
 
     def call(self, *calls: Call) -> list[Any]:
         """Make the calls at the same moment, each on a connection of its own; their answers in the model's words."""
@@ -110,27 +117,29 @@ class Database:
         self._run(self._connections[0].execute(";".join(f"DELETE FROM {table}" for table in _TABLES)))
 
     def close(self) -> None:
-        for connection in self._connections:
+        for connection in (*self._connections, self._gate):
             self._run(connection.close())
 
     def _run(self, wanted: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(wanted)
 
     async def _together(self, calls: Sequence[Call]) -> list[Any]:
-        answers = await asyncio.gather(
-            *(
-                connection.fetchval(f"SELECT {call.function}($1::jsonb)", json.dumps(call.argument))
+        async with AsyncExitStack() as stack:
+            if len(calls) > 1:  # behind a closed gate all of them take their first look, and then run together
+                await stack.enter_async_context(self._gate.transaction())
+                await self._gate.execute(_CLOSE_THE_GATE)
+            answers = [
+                asyncio.ensure_future(
+                    connection.fetchval(f"SELECT {call.function}($1::jsonb)", json.dumps(call.argument))
+                )
                 for connection, call in zip(self._connections, calls, strict=False)
-            ),
-            return_exceptions=True,
-        )
-        return [call.read(json.loads(_text(answer))) for call, answer in zip(calls, answers, strict=True)]
-
-
-def _text(answer: str | BaseException) -> str:
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+            ]
+            while len(calls) > 1 and await self._gate.fetchval(_AT_THE_GATE) + sum(a.done() for a in answers) < len(
+                calls
+            ):
+                continue
+        await asyncio.wait(answers)
+        return [call.read(json.loads(await answer)) for call, answer in zip(calls, answers, strict=True)]
 
 
 async def _connect(url: str) -> asyncpg.Connection[Any]:

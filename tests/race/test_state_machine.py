@@ -135,16 +135,15 @@ class Histories(RuleBasedStateMachine):
     def accept_and_reserve_and_release_at_once(self, first: list[int], second: list[int], batch: list[Cart]) -> None:
         self.at_once(reserve(self.some(first)), release(self.some(second)), accept(self.wanted(batch)))
 
-    @rule(which=picks, recency=recencies, sku=skus)
-    def reserve_twice_and_restock_at_once(self, which: list[int], recency: int, sku: str) -> None:
-        everything, added = reserve(list(self.model.orders)), restock(self.drop(recency), sku, 1, "at once")
-        self.at_once(reserve(self.some(which)), everything, added)
+    @rule(batch=carts, recency=recencies, sku=skus)
+    def reserve_twice_and_restock_at_once(self, batch: list[Cart], recency: int, sku: str) -> None:
+        first, second = self.two_shares_of_what_waits(batch)
+        self.at_once(reserve(first), reserve(second), restock(self.drop(recency), sku, 1, "at once"))
 
-    @rule(first=picks, second=picks, recency=recencies, state=next_states)
-    def reserve_twice_and_change_the_state_at_once(
-        self, first: list[int], second: list[int], recency: int, state: str
-    ) -> None:
-        self.at_once(reserve(self.some(first)), reserve(self.some(second)), set_state(self.drop(recency), state))
+    @rule(batch=carts, recency=recencies, state=next_states)
+    def reserve_twice_and_change_the_state_at_once(self, batch: list[Cart], recency: int, state: str) -> None:
+        first, second = self.two_shares_of_what_waits(batch)
+        self.at_once(reserve(first), reserve(second), set_state(self.drop(recency), state))
 
     @invariant()
     def the_books_equal_the_model(self) -> None:
@@ -177,6 +176,12 @@ class Histories(RuleBasedStateMachine):
         every = [*self.model.orders, order_id("no-such-key")]
         waiting = [one for one, found in self.model.orders.items() if found.status == "accepted"] or every
         return [(waiting if n % 3 else every)[n // 3 % len(waiting if n % 3 else every)] for n in which]
+
+    def two_shares_of_what_waits(self, batch: list[Cart]) -> tuple[list[str], list[str]]:
+        """New orders and old ones that wait, in two batches for the same units; the oldest is in both."""
+        self.one(accept(self.wanted(batch)))
+        waiting = [one for one, found in self.model.orders.items() if found.status == "accepted"]
+        return waiting[::2], waiting[:1] + waiting[1::2]
 
     def one(self, call: Call) -> None:
         assert self.database.call(call) == [call.expected(self.model)]
