@@ -41,7 +41,7 @@ format: install ## put the code into the house style
 	$(BIN)/ruff format .
 
 lock: ## pin every dependency again, with hashes (needs uv)
-	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/reconcile/requirements requirements/cli; do \
+	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/charge_order/requirements functions/reconcile/requirements requirements/cli; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    $$( [ $$name = requirements/dev ] || echo -c requirements/dev.txt ) $$name.in -o $$name.txt || exit 1; done
 

@@ -39,6 +39,13 @@ _data_dir = data_dir_option("Where the engine keeps everything.")
     " (Publish calls answered UNAVAILABLE), and delay in seconds. For example seed=7,duplicate=0.3,delay=2,refuse=0.1.",
 )
 @click.option(
+    "--stripe-faults",
+    metavar="FAULTS",
+    help="What goes wrong at the stand-in for Stripe, as shares drawn from seed: timeout_before, timeout_after,"
+    " error_500_before, error_500_after, rate_limit, lock_timeout, decline, webhook_loss, webhook_duplicate,"
+    " webhook_reorder; slow and webhook_delay in seconds. For example seed=7,timeout_after=0.1,webhook_loss=0.5.",
+)
+@click.option(
     "--instances",
     type=click.IntRange(1, INSTANCES_MAX),
     default=1,
@@ -52,6 +59,7 @@ def up(
     data_dir: Path,
     pubsub: str,
     pubsub_faults: str | None,
+    stripe_faults: str | None,
     instances: int,
     sample_drop: bool,
     as_json: bool,
@@ -62,18 +70,23 @@ def up(
     "ready": true.
     """
     from local.pubsub_faults import Faults
+    from local.stripe_faults import Faults as StripeFaults
     from local.supervisor import Options, run
     from local.terminal import Terminal
 
     if pubsub_faults and pubsub != "embedded":
         raise click.UsageError("--pubsub-faults needs --pubsub embedded: Google's emulator makes none")
-    try:
-        Faults.parse(pubsub_faults or "")
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--pubsub-faults") from error
+    for parse, text, option in (
+        (Faults.parse, pubsub_faults, "--pubsub-faults"),
+        (StripeFaults.parse, stripe_faults, "--stripe-faults"),
+    ):
+        try:
+            parse(text or "")
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint=option) from error
     log_format = "text" if sys.stdout.isatty() else "json"
     terminal = Terminal("json" if as_json else os.environ.get("MERCHDROP_LOG_FORMAT") or log_format)
-    options = Options(port, data_dir, pubsub, pubsub_faults, instances, sample_drop, as_json)
+    options = Options(port, data_dir, pubsub, pubsub_faults, stripe_faults, instances, sample_drop, as_json)
     try:
         asyncio.run(run(options, terminal))
     finally:

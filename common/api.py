@@ -14,9 +14,18 @@ from common.openapi import openapi_document
 from common.orders import Orders
 from common.parsing import check_content_type, parse_checkout, parse_idempotency_key
 from common.problems import Problem
-from common.publisher import Publisher
-from common.settings import HEALTH_SECONDS, ORDERS_TOPIC, POLL_AFTER_SECONDS, WAIT_SECONDS_MAX, settings
+from common.publisher import Message, Publisher, PublishFailed
+from common.refusals import unavailable, webhooks_unavailable
+from common.settings import (
+    HEALTH_SECONDS,
+    ORDERS_TOPIC,
+    PAYMENTS_TOPIC,
+    POLL_AFTER_SECONDS,
+    WAIT_SECONDS_MAX,
+    settings,
+)
 from common.web import Router, json_response, read_body
+from common.webhooks import check_signature, parse_event
 from common.worker import start_worker
 
 
@@ -28,14 +37,18 @@ class Api:
         values = settings()
         self._database = Database(values.database_url)
         self._publisher = Publisher(values.project, ORDERS_TOPIC, values.pubsub_emulator_host)
-        self._checkout = Checkout(self._database, self._publisher, values.order_id_secrets)
-        self._orders = Orders(self._database, values.order_id_secrets)
+        self._payments = Publisher(values.project, PAYMENTS_TOPIC, values.pubsub_emulator_host)
+        self._checkout = Checkout(
+            self._database, self._publisher, values.order_id_secrets, takes_payments=values.takes_payments
+        )
+        self._orders = Orders(self._database, self._payments, values.order_id_secrets)
         self.router = Router(
             [
                 ("POST", "/v1/checkout", self._take_order),
                 ("GET", "/v1/orders/{order_id}", self._show_order),
                 ("POST", "/v1/orders/{order_id}/cancel", self._cancel_order),
                 ("GET", "/v1/drops/{drop_id}", self._show_drop),
+                ("POST", "/v1/webhooks/stripe", self._take_webhook),
                 ("GET", "/v1/openapi.json", self._show_openapi),
                 ("GET", "/v1/health", self._show_health),
             ]
@@ -44,6 +57,7 @@ class Api:
     async def close(self) -> None:
         """Close the clients."""
         await self._publisher.close()
+        await self._payments.close()
         await self._database.close()
 
     async def _take_order(self, request: Request) -> Response:
@@ -66,6 +80,19 @@ class Api:
     async def _show_drop(self, _request: Request, drop_id: str) -> Response:
         return json_response(await self._orders.show_drop(drop_id), 200, {"Cache-Control": "public, max-age=1"})
 
+    async def _take_webhook(self, request: Request) -> Response:
+        """Hand an event of Stripe's on; Stripe sends it again, for days, until it is answered with 200."""
+        if not (secret := settings().stripe_webhook_secret):
+            raise webhooks_unavailable()
+        body = await read_body(request)
+        check_signature(body, ", ".join(request.headers.getlist("stripe-signature")), secret)
+        if (event := parse_event(body)) is not None:
+            try:
+                await self._payments.publish([Message.of(event, {})])
+            except PublishFailed:
+                raise unavailable() from None
+        return json_response({"received": True})
+
     async def _show_openapi(self, _request: Request) -> Response:
         return json_response(_openapi(), 200, {"Cache-Control": "public, max-age=300"})
 
@@ -78,7 +105,7 @@ class Api:
                 "status": "ok" if database and queue else "degraded",
                 "database": "ok" if database else "down",
                 "queue": "ok" if queue else "down",
-                "payments": "not-configured",
+                "payments": "ok" if settings().takes_payments else "not-configured",
             }
         )
 

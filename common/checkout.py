@@ -44,8 +44,11 @@ class _Arrival(NamedTuple):
 class Checkout:
     """Accepts orders for one instance. Use it from one event loop only."""
 
-    def __init__(self, database: Database, publisher: Publisher, secrets: dict[int, bytes]) -> None:
+    def __init__(
+        self, database: Database, publisher: Publisher, secrets: dict[int, bytes], *, takes_payments: bool
+    ) -> None:
         self._database, self._publisher, self._secrets = database, publisher, secrets
+        self._takes_payments = takes_payments
         self._drops = DropSnapshots(database)
         self._arrivals: Batcher[_Arrival, AcceptVerdict | None] = Batcher(
             self._take,
@@ -82,7 +85,7 @@ class Checkout:
             "idempotency_key": key,
             "fingerprint": fingerprint(canonical),
             "request": orjson.Fragment(canonical),
-            "payable": False,
+            "payable": self._takes_payments,
         }
 
     async def _take(self, batch: Sequence[_Arrival]) -> Sequence[AcceptVerdict | None]:
@@ -111,7 +114,7 @@ class Checkout:
     async def _take_into_queue(self, batch: Sequence[_Arrival]) -> Sequence[AcceptVerdict | None]:
         """Without the database the message alone is the order; process_order inserts it."""
         promised = [(arrival, arrival.drop.amount_minor(arrival.request)) for arrival in batch]
-        taken = [(a, amount) for a, amount in promised if amount == 0 or (amount is not None and a.item["payable"])]
+        taken = [(a, amount) for a, amount in promised if amount is not None and (amount == 0 or _is_payable(a))]
         if not taken:
             return [None] * len(batch)
         try:
@@ -123,6 +126,10 @@ class Checkout:
             for a, amount in taken
         }
         return [verdicts.get(arrival.item["order_id"]) for arrival in batch]
+
+
+def _is_payable(arrival: _Arrival) -> bool:
+    return arrival.item["payable"] and arrival.request.payment_method is not None
 
 
 def _message(arrival: _Arrival, amount_minor: int) -> Message:

@@ -1,4 +1,4 @@
-"""Messages of the orders topic, as push requests bring them: read, checked, made into what the database takes."""
+"""Messages of the topics orders and payments, as push requests bring them: read, checked, made into what is needed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from common.contracts import AdmitItem
+from common.contracts import AdmitItem, ProviderEvent
 from common.logs import trace_context
 from common.models import CheckoutRequest
 from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
+
+WAKE_UP = {"schema_version": 1, "kind": "wake_up"}  # on the topic payments: look for what is due; it carries no work
 
 
 class NoDelivery(Exception):
@@ -72,6 +74,31 @@ def parse_order(data: bytes) -> QueuedOrder:
     try:
         document = json.loads(data)
         return QueuedOrder(str(UUID(document["order_id"])), str(document["fingerprint"]), document)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Malformed from error
+
+
+def parse_payment(data: bytes) -> ProviderEvent | None:
+    """A provider's event, or None: a wake-up.
+
+    Raises:
+        Malformed: it is neither.
+    """
+    try:
+        document = json.loads(data)
+        if document["kind"] == WAKE_UP["kind"]:
+            return None
+        if document["kind"] != "provider_event":
+            raise Malformed
+        return {
+            "schema_version": int(document["schema_version"]),
+            "kind": "provider_event",
+            "event_id": str(document["event_id"]),
+            "order_id": str(UUID(document["order_id"])),
+            "provider_ref": str(document["provider_ref"]),
+            "state": document["state"],
+            "captured_minor": int(document["captured_minor"]),
+        }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Malformed from error
 

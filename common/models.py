@@ -116,6 +116,23 @@ OrderStatus = Literal[
 ]
 
 
+class Payment(BaseModel):
+    """How the money of an order stands; the client secret and its time are there while the buyer has to act."""
+
+    provider: str
+    state: Literal["due", "claimed", "action_required", "captured", "declined", "cancelled"]
+    captured_minor: int
+    refunded_minor: int
+    client_secret: str | None
+    expires_at: str | None
+
+
+class Received(BaseModel):
+    """The event was handed on."""
+
+    received: Literal[True]
+
+
 class Order(BaseModel):
     """An order. All but its id and status are null while only the queue knows it."""
 
@@ -128,7 +145,7 @@ class Order(BaseModel):
     currency: str | None
     accepted_at: str | None
     updated_at: str | None
-    payment: dict[str, Any] | None
+    payment: Payment | None
 
 
 class DropItem(BaseModel):

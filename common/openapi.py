@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from common.models import DROP_ID_PATTERN, Accepted, CheckoutRequest, Drop, Health, Order, ProblemDocument
+from common.models import DROP_ID_PATTERN, Accepted, CheckoutRequest, Drop, Health, Order, ProblemDocument, Received
 from common.problems import NAMES, Problem, status_of
 from common.settings import WAIT_SECONDS_MAX
 
@@ -19,19 +19,29 @@ EXAMPLES: dict[str, Any] = {
         "drop_id": "tee-drop",
         "customer": {"id": "c-1", "email": "a@example.com"},
         "items": [{"sku": "TEE-M", "quantity": 1}],
+        "payment_method": "pm_card_visa",
+        "expected_amount_minor": 3500,
     },
+    "Received": {"received": True},
     "Accepted": {"order_id": _ORDER_ID, "status": "accepted", "status_url": f"/v1/orders/{_ORDER_ID}"},
     "Order": {
         "order_id": _ORDER_ID,
         "drop_id": "tee-drop",
         "status": "confirmed",
         "reason": None,
-        "items": [{"sku": "TEE-M", "quantity": 1, "unit_price_minor": 0}],
-        "amount_minor": 0,
+        "items": [{"sku": "TEE-M", "quantity": 1, "unit_price_minor": 3500}],
+        "amount_minor": 3500,
         "currency": "USD",
         "accepted_at": "2026-11-24T12:00:00.120000+00:00",
         "updated_at": "2026-11-24T12:00:00.160000+00:00",
-        "payment": None,
+        "payment": {
+            "provider": "stripe",
+            "state": "captured",
+            "captured_minor": 3500,
+            "refunded_minor": 0,
+            "client_secret": None,
+            "expires_at": None,
+        },
     },
     "Drop": {
         "drop_id": "tee-drop",
@@ -42,9 +52,9 @@ EXAMPLES: dict[str, Any] = {
         "ends_at": "2026-11-25T12:00:00+00:00",
         "server_time": "2026-11-24T12:00:01.500000+00:00",
         "per_customer_limit": 2,
-        "items": [{"sku": "TEE-M", "title": "Tee, medium", "unit_price_minor": 0, "available": 499}],
+        "items": [{"sku": "TEE-M", "title": "Tee, medium", "unit_price_minor": 3500, "available": 499}],
     },
-    "Health": {"status": "ok", "database": "ok", "queue": "ok", "payments": "not-configured"},
+    "Health": {"status": "ok", "database": "ok", "queue": "ok", "payments": "ok"},
 }
 EXTRA_MEMBERS: dict[str, dict[str, Any]] = {
     "invalid-request": {
@@ -105,6 +115,20 @@ CALLS: list[dict[str, Any]] = [
         "problems": ["drop-not-found", "overloaded", "unavailable"],
     },
     {
+        "method": "post",
+        "path": "/v1/webhooks/stripe",
+        "summary": "Take an event of Stripe's",
+        "answer": (200, Received),
+        "problems": [
+            "payments-unavailable",
+            "request-timeout",
+            "too-large",
+            "webhook-signature-invalid",
+            "malformed-json",
+            "unavailable",
+        ],
+    },
+    {
         "method": "get",
         "path": "/v1/health",
         "summary": "Tell whether all of it works",
@@ -125,6 +149,13 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]([ -~]*[!-~])?$"},
         "example": "6f1a2c0e-retry-me",
     },
+    "Stripe-Signature": {
+        "name": "Stripe-Signature",
+        "in": "header",
+        "required": True,
+        "description": "As Stripe signs its webhooks; the body is an event of Stripe's.",
+        "schema": {"type": "string"},
+    },
     "wait": {
         "name": "wait",
         "in": "query",
@@ -136,7 +167,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
 
 def openapi_document() -> dict[str, Any]:
     """The whole document."""
-    models: list[type[BaseModel]] = [CheckoutRequest, Accepted, Order, Drop, Health, ProblemDocument]
+    models: list[type[BaseModel]] = [CheckoutRequest, Accepted, Order, Drop, Received, Health, ProblemDocument]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     schemas = definitions["$defs"]
     for name, example in EXAMPLES.items():
@@ -200,6 +231,8 @@ def _parameters(call: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     if call["path"] == "/v1/checkout":
         found.append(_PARAMETERS["Idempotency-Key"])
+    if call["path"] == "/v1/webhooks/stripe":
+        found.append(_PARAMETERS["Stripe-Signature"])
     if call["path"] == "/v1/orders/{order_id}":
         found.append(_PARAMETERS["wait"])
     return found

@@ -19,6 +19,7 @@ from common.database import Database
 from common.models import DROP_ID_PATTERN
 from common.order_ids import was_issued
 from common.problems import Problem
+from common.publisher import Publisher
 from common.refusals import drop_not_found
 from common.settings import (
     FINAL_ORDERS_MAX,
@@ -28,6 +29,7 @@ from common.settings import (
     WAIT_POLL_SECONDS,
     WAITERS_MAX,
 )
+from common.wake_up import wake_charge_order
 
 _NO_EXIT = frozenset({"refunded", "sold_out", "rejected"})
 # A buyer waits for these: whatever can still follow (a refund) is not worth keeping the call open.
@@ -41,8 +43,8 @@ _ITEM_FIELDS = ("sku", "title", "unit_price_minor", "available")
 class Orders:
     """Answers questions about orders and drops for one instance. Use it from one event loop only."""
 
-    def __init__(self, database: Database, secrets: dict[int, bytes]) -> None:
-        self._database, self._secrets = database, secrets
+    def __init__(self, database: Database, payments: Publisher, secrets: dict[int, bytes]) -> None:
+        self._database, self._payments, self._secrets = database, payments, secrets
         self._final: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._waiters = 0
         self._reads: Batcher[str, dict[str, Any] | None] = Batcher(
@@ -78,6 +80,8 @@ class Orders:
     async def cancel(self, order_id: str) -> dict[str, Any]:
         """Cancel an order that is not paid for, and show it; an order that ended otherwise is shown as it is.
 
+        An order whose payment is under way is shown as far as it has got: the payment is called off first.
+
         Raises:
             Problem: the id was never issued, or the order is confirmed.
         """
@@ -87,6 +91,8 @@ class Orders:
         outcome = await self._releases.submit({"order_id": order["order_id"], "reason": "buyer_cancelled"})
         if outcome["outcome"] == "too_late":
             raise Problem("too-late", "The order is confirmed; ask the shop for a refund.")
+        if outcome["outcome"] == "cancelling":
+            await wake_charge_order(self._payments)  # if that fails, reconcile does it
         return await self._order(order_id)
 
     async def show_drop(self, drop_id: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ _TITLES = {
     "too-large": (413, "The body is too large"),
     "idempotency-key-missing": (400, "The Idempotency-Key header is missing"),
     "idempotency-key-invalid": (400, "The Idempotency-Key header is invalid"),
+    "webhook-signature-invalid": (400, "The webhook's signature is invalid"),
     "malformed-json": (400, "The body is not valid JSON"),
     "invalid-request": (422, "The request has invalid fields"),
     "idempotency-key-reused": (422, "The key was used for a different request"),

@@ -28,6 +28,15 @@ def unavailable() -> Problem:
     )
 
 
+def webhooks_unavailable() -> Problem:
+    """A webhook came, and nothing to check it with is configured."""
+    return Problem(
+        "payments-unavailable",
+        "Webhooks are not taken: MERCHDROP_STRIPE_WEBHOOK_SECRET is not set.",
+        headers=retry_after(RETRY_AFTER_SECONDS),
+    )
+
+
 def drop_not_found(drop_id: str) -> Problem:
     """No drop has this id."""
     return Problem("drop-not-found", f"There is no drop {drop_id!a}; check drop_id.")

@@ -11,23 +11,26 @@ from common.contracts import AdmitItem, AdmitOutcome, OrderRef, RejectedMessage,
 from common.database import Database, DatabaseUnavailable
 from common.logs import log
 from common.messages import Delivery, Malformed, QueuedOrder, admission, parse_order
+from common.publisher import Publisher
 from common.settings import (
     ADMIT_BATCH_MAX,
     FLUSHES_MAX,
     MESSAGE_TEXT_MAX,
     ORDERS_TOPIC,
+    PAYMENTS_TOPIC,
     QUEUE_LENGTH_MAX,
     RESERVE_BATCH_MAX,
     settings,
 )
+from common.wake_up import wake_charge_order
 from common.worker import start_worker
 
 
 class Reservations:
     """Decides orders for one instance. Use it from one event loop only."""
 
-    def __init__(self, database: Database, secrets: dict[int, bytes]) -> None:
-        self._database, self._secrets = database, secrets
+    def __init__(self, database: Database, payments: Publisher, secrets: dict[int, bytes]) -> None:
+        self._database, self._payments, self._secrets = database, payments, secrets
         self._orders: Batcher[OrderRef, ReserveOutcome] = Batcher(
             self._reserve_batch,
             batch_max=RESERVE_BATCH_MAX,
@@ -81,6 +84,8 @@ class Reservations:
     async def _reserve_batch(self, batch: Sequence[OrderRef]) -> list[ReserveOutcome]:
         outcomes: list[ReserveOutcome] = await self._database.call("reserve_orders", batch)
         by_id = {outcome["order_id"]: outcome for outcome in outcomes}
+        if any(outcome["outcome"] == "reserved" for outcome in outcomes):
+            await wake_charge_order(self._payments)  # if that fails, reconcile does it
         return [by_id[item["order_id"]] for item in batch]
 
     async def _admit_batch(self, batch: Sequence[AdmitItem]) -> list[AdmitOutcome]:
@@ -97,4 +102,5 @@ def reservations() -> Reservations:
     """The instance's one Reservations, made by its first request, after the worker process has started."""
     start_worker()
     values = settings()
-    return Reservations(Database(values.database_url), values.order_id_secrets)
+    payments = Publisher(values.project, PAYMENTS_TOPIC, values.pubsub_emulator_host)
+    return Reservations(Database(values.database_url), payments, values.order_id_secrets)

@@ -43,6 +43,28 @@ BREAKER_LULL_SECONDS = 3.0  # nobody asked for so long: the next one waits for a
 HEALTH_SECONDS = 1.0
 BODY_SECONDS = 10.0  # for 64 KiB to arrive; a slower client holds an instance's memory for nothing
 
+# --- payments ----------------------------------------------------------------------------------------------------
+PAYMENTS_PER_SECOND = 20.0  # Stripe allows 25 requests a second to one endpoint; the rest is for people and webhooks
+PACE_MAX = 1_000.0  # of a setting; whoever means more has mistaken the unit
+PAYMENTS_BURST = 4  # claimed at once; with a second's pace still under those 25
+CHARGES_MAX = 40  # under way in an instance: the pace, when Stripe takes two seconds for an order
+CLAIM_PAUSE_SECONDS = 0.1  # between two looks for due payments, when the pace or CHARGES_MAX is reached
+CHARGE_SECONDS = 10.0  # a wake-up works for so long, is acknowledged, and wakes the next one if something is left
+STRIPE_CONNECT_SECONDS = 2.0
+STRIPE_SECONDS = 8.0  # for one call; a bank takes two or three. Whatever takes longer is in doubt, and is looked up
+ONE_CHARGE_SECONDS = 25.0  # for one order's calls together
+LEASE_SECONDS = 60  # above ONE_CHARGE_SECONDS: who holds a claim for longer is dead
+DOUBT_SECONDS = 2.0  # before the first second look; each later pause is twice as long, …
+DOUBT_SECONDS_MAX = 60.0  # … up to this
+ACTION_LOOK_SECONDS = 30.0  # a webhook tells sooner that a buyer has acted; if it got lost, a look does
+FAILURES_MAX = 5  # one after the other: the provider is down, …
+FAILURE_PAUSE_SECONDS = 2.0  # … and no further order is tried for so long
+SETTLE_BATCH_MAX = 50
+REFUNDS_MAX = 5  # under way at once: few are ever made, and they share Stripe's limits with the charges
+WEBHOOK_TOLERANCE_SECONDS = 300  # as Stripe's own libraries have it: an older signature may be a replay
+PROVIDER_PAGE = 100  # payments in one answer when all are listed; Stripe's maximum
+PROVIDER_LIST_PAUSE_SECONDS = 0.1  # between two pages, so that a listing leaves room for charges
+
 # --- caches ------------------------------------------------------------------------------------------------------
 FINAL_ORDERS_MAX = 10_000  # about 10 MB of orders whose state has no exit
 SNAPSHOTS_MAX = 100  # drops that an instance knows, about 10 MB if each has a thousand items
@@ -60,9 +82,13 @@ REPUBLISH_PAUSE_SECONDS_MAX = 3_600
 REPUBLISH_LIMIT = 2_000  # in one pass; a run makes as many as there is work for
 RECONCILE_SECONDS = 50.0  # a run that left something undone looks again until then; the next one comes in a minute
 RECONCILE_PAUSE_SECONDS = 5.0  # between two such looks: a part that comes back is used within seconds
+EXPIRE_LIMIT = 1_000  # holds in one pass
+LOOK_UP_SECONDS = 10.0  # in which a pass looks after payments in doubt, before the other steps get their turn
 MESSAGE_TEXT_MAX = 100_000  # characters of a rejected message that are kept
 
 ORDERS_TOPIC = "orders"
+PAYMENTS_TOPIC = "payments"
+STRIPE_API_BASE = "https://api.stripe.com"
 
 
 @dataclass(frozen=True)
@@ -75,6 +101,11 @@ class Settings:
     order_id_secrets: dict[int, bytes] = field(repr=False)
     cors_origins: frozenset[str]
     log_format: str
+    takes_payments: bool  # whether orders above 0 can be taken
+    stripe_api_key: str = field(repr=False)
+    stripe_api_base: str
+    stripe_webhook_secret: str = field(repr=False)
+    payments_per_second: float
 
 
 class SettingsError(Exception):
@@ -89,6 +120,22 @@ def _secrets(text: str) -> dict[int, bytes]:
     if any(len(secret) < 32 for secret in secrets.values()):
         raise SettingsError("each secret in MERCHDROP_ORDER_ID_SECRETS needs at least 32 bytes (64 hexadecimal digits)")
     return secrets
+
+
+def _provider(text: str) -> bool:
+    if text not in ("", "stripe"):
+        raise SettingsError("MERCHDROP_PAYMENT_PROVIDER must be stripe, or empty: then only free orders are taken")
+    return text == "stripe"
+
+
+def _pace(text: str) -> float:
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = 0.0
+    if not 0 < pace <= PACE_MAX:
+        raise SettingsError(f"MERCHDROP_PAYMENTS_PER_SECOND must be a number above 0, and at most {PACE_MAX:.0f}")
+    return pace
 
 
 @lru_cache(maxsize=1)
@@ -108,4 +155,9 @@ def settings() -> Settings:
         order_id_secrets=_secrets(env.get("MERCHDROP_ORDER_ID_SECRETS", "{}")),
         cors_origins=frozenset(filter(None, (o.strip() for o in env.get("MERCHDROP_CORS_ORIGINS", "").split(",")))),
         log_format=env.get("MERCHDROP_LOG_FORMAT") or ("text" if sys.stderr.isatty() else "json"),
+        takes_payments=_provider(env.get("MERCHDROP_PAYMENT_PROVIDER", "")),
+        stripe_api_key=env.get("MERCHDROP_STRIPE_API_KEY", ""),
+        stripe_api_base=env.get("MERCHDROP_STRIPE_API_BASE") or STRIPE_API_BASE,
+        stripe_webhook_secret=env.get("MERCHDROP_STRIPE_WEBHOOK_SECRET", ""),
+        payments_per_second=_pace(env.get("MERCHDROP_PAYMENTS_PER_SECOND") or str(PAYMENTS_PER_SECOND)),
     )

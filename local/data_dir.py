@@ -24,6 +24,7 @@ class DataDir:
         self.path = path.resolve()
         self.postgres = self.path / "postgres"
         self.pubsub_journal = self.path / "pubsub.journal"
+        self.stripe_journal = self.path / "stripe.journal"
         self._stack = self.path / "stack.json"
         self._record = self.path / "supervisor.json"
         self._stopped = self.path / "stopped"
@@ -66,6 +67,16 @@ class DataDir:
             known[name] = secrets.token_hex(size)
             write_json(path, known)
         return str(known[name])
+
+    @property
+    def stripe_api_key(self) -> str:
+        """The key that the stand-in for Stripe is called with: it takes any of this form."""
+        return f"sk_test_{self.secret('stripe_api_key', 16)}"
+
+    @property
+    def stripe_webhook_secret(self) -> str:
+        """What signs its webhooks."""
+        return f"whsec_{self.secret('stripe_webhook', 16)}"
 
     def port(self, name: str, avoid: set[int]) -> int:
         """A part's port: the one it had last time, if that is still free."""

@@ -27,14 +27,16 @@ SAMPLE_DROP: NewDrop = {
     "hold_seconds": 600,
     "order_id_key_version": 1,
     "items": [
-        {"sku": "TEE-M", "title": "Tee, medium", "unit_price_minor": 0, "stock": 500},
-        {"sku": "TEE-L", "title": "Tee, large", "unit_price_minor": 0, "stock": 200},
+        {"sku": "TEE-M", "title": "Tee, medium", "unit_price_minor": 3500, "stock": 500},
+        {"sku": "TEE-L", "title": "Tee, large", "unit_price_minor": 3500, "stock": 200},
     ],
 }
 SAMPLE_ORDER = {
     "drop_id": "tee-drop",
     "customer": {"id": "c-1"},
     "items": [{"sku": "TEE-M", "quantity": 1}],
+    "payment_method": "pm_card_visa",
+    "expected_amount_minor": 3500,
 }
 
 

@@ -26,7 +26,7 @@ from local.topology import ensure_topology
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "merchdrop-local"
-FUNCTIONS = ("checkout", "process_order", "reconcile")
+FUNCTIONS = ("checkout", "process_order", "charge_order", "reconcile")
 PROBE_SECONDS = 2.0
 # Read by functions-framework itself; one left in somebody's shell would change how the functions are served.
 FRAMEWORK_VARIABLES = (
@@ -50,10 +50,11 @@ class Recipes:
     instances: int
     pubsub: str
     pubsub_faults: str | None
+    stripe_faults: str | None
 
-    def url(self, function: str) -> str:
-        """Where a function answers."""
-        return f"http://{HOST}:{self.ports[function]}"
+    def url(self, name: str) -> str:
+        """Where a function, or the stand-in for Stripe, answers."""
+        return f"http://{HOST}:{self.ports[name]}"
 
     @property
     def pubsub_host(self) -> str:
@@ -92,9 +93,19 @@ class Recipes:
             command += ["--faults", self.pubsub_faults] if self.pubsub_faults else []
 
         async def after_start() -> None:
-            await asyncio.to_thread(ensure_topology, self.pubsub_host, PROJECT, self.url("process_order"))
+            endpoints = {"process-order": self.url("process_order"), "charge-order": self.url("charge_order")}
+            await asyncio.to_thread(ensure_topology, self.pubsub_host, PROJECT, endpoints)
 
         return self._part("pubsub", command, is_ready=lambda: _listens(self.ports["pubsub"]), after_start=after_start)
+
+    def stripe_part(self) -> Part:
+        """The stand-in for Stripe; what it remembers outlives it, as at Stripe."""
+        command = [sys.executable, "-m", "local.stripe", "--port", str(self.ports["stripe"])]
+        command += ["--journal", str(self.data_dir.stripe_journal)]
+        command += ["--webhook-url", f"{self.url('checkout')}/v1/webhooks/stripe"]
+        command += ["--webhook-secret", self.data_dir.stripe_webhook_secret]
+        command += ["--faults", self.stripe_faults] if self.stripe_faults else []
+        return self._part("stripe", command, is_ready=lambda: _listens(self.ports["stripe"]))
 
     def function_part(self, name: str) -> Part:
         """A function under functions-framework, exactly as deployed, with the rights of its own login."""
@@ -106,6 +117,8 @@ class Recipes:
             "MERCHDROP_PROJECT": PROJECT,
             "MERCHDROP_ORDER_ID_SECRETS": json.dumps({"1": self.data_dir.secret("order_id_1")}),
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
+            "MERCHDROP_PAYMENT_PROVIDER": "stripe",
+            **self._stripe_settings(name),
             "WORKERS": str(self.instances),
             "XDG_RUNTIME_DIR": str(sockets),
         }
@@ -119,6 +132,17 @@ class Recipes:
             is_ready=lambda: _answers(self.url(name)),
             workers=self.instances,
         )
+
+    def _stripe_settings(self, function: str) -> dict[str, str]:
+        """Who takes webhooks has no use for the key, and who charges none for the webhooks' secret."""
+        if function == "checkout":
+            return {"MERCHDROP_STRIPE_WEBHOOK_SECRET": self.data_dir.stripe_webhook_secret}
+        if function in ("charge_order", "reconcile"):
+            return {
+                "MERCHDROP_STRIPE_API_KEY": self.data_dir.stripe_api_key,
+                "MERCHDROP_STRIPE_API_BASE": self.url("stripe"),
+            }
+        return {}
 
     def _part(
         self,

@@ -22,7 +22,9 @@ class Stack:
         self.addresses = {
             "checkout_url": recipes.url("checkout"),
             "process_order_url": recipes.url("process_order"),
+            "charge_order_url": recipes.url("charge_order"),
             "reconcile_url": recipes.url("reconcile"),
+            "stripe_url": recipes.url("stripe"),
             "pubsub_emulator_host": recipes.pubsub_host,
             "database_url": recipes.postgres.url(DATABASE),
         }

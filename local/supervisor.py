@@ -36,6 +36,7 @@ class Options:
     data_dir: Path
     pubsub: str = "embedded"
     pubsub_faults: str | None = None
+    stripe_faults: str | None = None
     instances: int = 1
     sample_drop: bool = True
     as_json: bool = False  # say that it is ready in JSON
@@ -92,7 +93,7 @@ class Engine:
             await self._start(recipes.postgres_part())
             await create_database(recipes.postgres.url(OWNER))
             await migrate(recipes.postgres.url(DATABASE), recipes.logins())
-            await self._start(pubsub)
+            await self._start(pubsub, recipes.stripe_part())
             await self._start(*(recipes.function_part(name) for name in FUNCTIONS))
             await self._wait_for_health()
             if self._options.sample_drop:
@@ -106,7 +107,7 @@ class Engine:
     async def stop(self) -> None:
         """End the functions first and what they stand on last, each layer at once and within seconds."""
         self._terminal.report("engine", "stopping")
-        layers = [("scheduler", *FUNCTIONS), ("pubsub", "postgres")]
+        layers = [("scheduler", *FUNCTIONS), ("pubsub", "stripe", "postgres")]
         for layer in layers:
             parts = [part for part in self._parts if part.name in layer]
             for part in parts:
@@ -163,7 +164,7 @@ class Engine:
 
     def _make_recipes(self) -> Recipes:
         ports = {"checkout": self._options.port}
-        for name in ("postgres", "pubsub", "process_order", "reconcile"):
+        for name in ("postgres", "pubsub", "stripe", *(name for name in FUNCTIONS if name != "checkout")):
             ports[name] = self._data_dir.port(name, set(ports.values()))
         return Recipes(
             data_dir=self._data_dir,
@@ -174,6 +175,7 @@ class Engine:
             instances=self._options.instances,
             pubsub=self._options.pubsub,
             pubsub_faults=self._options.pubsub_faults,
+            stripe_faults=self._options.stripe_faults,
         )
 
     def _scheduler(self) -> Scheduler:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import grpc
 from google.api_core.exceptions import AlreadyExists
 from google.protobuf.duration_pb2 import Duration
@@ -16,17 +18,19 @@ DELIVERY_ATTEMPTS_MAX = 100  # minutes of outage, before a message goes to the d
 CALL_SECONDS = 10.0
 
 
-def ensure_topology(emulator_host: str, project: str, process_order_url: str) -> None:
-    """Create what is missing, and point the push subscription to where the function listens."""
+def ensure_topology(emulator_host: str, project: str, endpoints: dict[str, str]) -> None:
+    """Create what is missing, and point the subscriptions process-order and charge-order to where they are to push."""
     with grpc.insecure_channel(emulator_host) as channel:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-        for topic in ("orders", "orders-dead-letter"):
-            try:
-                publisher.create_topic(name=f"projects/{project}/topics/{topic}", timeout=CALL_SECONDS)
-            except AlreadyExists:
-                continue
-        for wanted in _subscriptions(project, process_order_url):
+        for topic in ("orders", "payments"):
+            for name in (topic, f"{topic}-dead-letter"):
+                with suppress(AlreadyExists):
+                    publisher.create_topic(name=f"projects/{project}/topics/{name}", timeout=CALL_SECONDS)
+        for wanted in (
+            *_subscriptions(project, "process-order", "orders", endpoints["process-order"]),
+            *_subscriptions(project, "charge-order", "payments", endpoints["charge-order"]),
+        ):
             try:
                 subscriber.create_subscription(request=wanted, timeout=CALL_SECONDS)
             except AlreadyExists:
@@ -36,20 +40,20 @@ def ensure_topology(emulator_host: str, project: str, process_order_url: str) ->
                     )
 
 
-def _subscriptions(project: str, process_order_url: str) -> list[Subscription]:
+def _subscriptions(project: str, name: str, topic: str, endpoint: str) -> list[Subscription]:
     names, topics = f"projects/{project}/subscriptions", f"projects/{project}/topics"
     return [
         Subscription(
-            name=f"{names}/process-order",
-            topic=f"{topics}/orders",
-            push_config=PushConfig(push_endpoint=process_order_url),
+            name=f"{names}/{name}",
+            topic=f"{topics}/{topic}",
+            push_config=PushConfig(push_endpoint=endpoint),
             ack_deadline_seconds=ACK_DEADLINE_SECONDS,
             retry_policy=RetryPolicy(
                 minimum_backoff=Duration(seconds=RETRY_SECONDS[0]), maximum_backoff=Duration(seconds=RETRY_SECONDS[1])
             ),
             dead_letter_policy=DeadLetterPolicy(
-                dead_letter_topic=f"{topics}/orders-dead-letter", max_delivery_attempts=DELIVERY_ATTEMPTS_MAX
+                dead_letter_topic=f"{topics}/{topic}-dead-letter", max_delivery_attempts=DELIVERY_ATTEMPTS_MAX
             ),
         ),
-        Subscription(name=f"{names}/orders-dead-letter", topic=f"{topics}/orders-dead-letter"),
+        Subscription(name=f"{names}/{topic}-dead-letter", topic=f"{topics}/{topic}-dead-letter"),
     ]

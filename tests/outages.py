@@ -89,7 +89,7 @@ class Queue:
 
     def deliver_to(self, url: str) -> None:
         """Push orders to a function, and keep a copy of each for `published`."""
-        ensure_topology(self.host, PROJECT, url)
+        ensure_topology(self.host, PROJECT, {"process-order": url, "charge-order": "http://127.0.0.1:1"})
         with self._channel() as channel:
             SubscriberClient(transport=SubscriberGrpcTransport(channel=channel)).create_subscription(
                 name=COPIES, topic=f"projects/{PROJECT}/topics/orders"

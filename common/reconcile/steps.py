@@ -14,17 +14,23 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
+from common.charges import Charges
 from common.database import Database
 from common.logs import log
 from common.publisher import Publisher
-from common.reconcile import republish
+from common.reconcile import expire_holds, look_up, republish, wake_payments
 from common.reconcile.step import Outcome
+from common.refunds import Refunds
 from common.settings import (
+    EXPIRE_LIMIT,
+    LOOK_UP_SECONDS,
     ORDERS_TOPIC,
+    PAYMENTS_TOPIC,
     RECONCILE_SECONDS,
     REPUBLISH_LIMIT,
     settings,
 )
+from common.stripe_payments import StripePayments
 from common.worker import start_worker
 
 
@@ -39,6 +45,15 @@ class Reconcile:
         self._steps: dict[str, Callable[[], Awaitable[Outcome]]] = {
             "republish": lambda: republish.run_once(database, publisher, REPUBLISH_LIMIT),
         }
+        if values.takes_payments:
+            provider = StripePayments(values.stripe_api_key, values.stripe_api_base)
+            charges, refunds = Charges(database, provider, values.payments_per_second), Refunds(database, provider)
+            wake_ups = Publisher(values.project, PAYMENTS_TOPIC, values.pubsub_emulator_host)
+            self._steps |= {
+                "expire_holds": lambda: expire_holds.run_once(database, EXPIRE_LIMIT),
+                "look_up": lambda: look_up.run_once(charges, refunds, LOOK_UP_SECONDS),
+                "wake_payments": lambda: wake_payments.run_once(database, wake_ups),
+            }
 
     async def run(self) -> tuple[dict[str, Any], bool]:
         """A report with the counts of every step, summed up, or its error; and whether all went well."""

@@ -2,7 +2,8 @@
 DO $$
 DECLARE role text;
 BEGIN
-    FOREACH role IN ARRAY ARRAY['merchdrop_checkout', 'merchdrop_process_order', 'merchdrop_reconcile', 'merchdrop_operator'] LOOP
+    FOREACH role IN ARRAY ARRAY['merchdrop_checkout', 'merchdrop_process_order', 'merchdrop_charge_order',
+        'merchdrop_reconcile', 'merchdrop_operator'] LOOP
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;  -- roles belong to the server, not to this database
@@ -12,11 +13,18 @@ END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC;
-GRANT USAGE ON SCHEMA public TO merchdrop_checkout, merchdrop_process_order, merchdrop_reconcile, merchdrop_operator;
+GRANT USAGE ON SCHEMA public TO merchdrop_checkout, merchdrop_process_order, merchdrop_charge_order, merchdrop_reconcile,
+    merchdrop_operator;
 
 GRANT EXECUTE ON FUNCTION accept_orders, mark_unpublished, release_orders TO merchdrop_checkout;
 GRANT SELECT ON shown_drops, shown_orders TO merchdrop_checkout, merchdrop_operator;
 GRANT EXECUTE ON FUNCTION reserve_orders, admit_orders, reject_messages TO merchdrop_process_order;
-GRANT EXECUTE ON FUNCTION claim_waiting_orders, mark_unpublished TO merchdrop_reconcile;
+GRANT EXECUTE ON FUNCTION claim_payments, settle_payments, claim_refunds, settle_refunds
+    TO merchdrop_charge_order, merchdrop_reconcile, merchdrop_operator;
+GRANT EXECUTE ON FUNCTION reject_messages TO merchdrop_charge_order;
+GRANT EXECUTE ON FUNCTION claim_waiting_orders, mark_unpublished, expire_holds TO merchdrop_reconcile;
+GRANT EXECUTE ON FUNCTION release_orders, request_refund TO merchdrop_operator;
+GRANT SELECT ON shown_payments TO merchdrop_operator;
+GRANT SELECT ON waiting_payments TO merchdrop_reconcile;
 GRANT EXECUTE ON FUNCTION create_drop, set_drop_state, restock_item TO merchdrop_operator;
 GRANT SELECT ON audit_violations, late_orders TO merchdrop_reconcile, merchdrop_operator;

@@ -49,8 +49,9 @@ CREATE TABLE orders (
     CONSTRAINT orders_one_per_key UNIQUE (drop_id, idempotency_key)
 ) WITH (fillfactor = 80);
 
--- What reconcile looks through; an order leaves this index when it is decided.
+-- What reconcile looks through; an order leaves these indexes when it is decided, and when its hold is over.
 CREATE INDEX orders_waiting ON orders (drop_id, accepted_at) WHERE status = 'accepted';
+CREATE INDEX orders_held ON orders (hold_expires_at) WHERE hold_expires_at IS NOT NULL;
 
 CREATE TABLE order_lines (
     order_id         uuid NOT NULL,
@@ -67,6 +68,57 @@ CREATE TABLE customer_limits (
     quantity    bigint NOT NULL CHECK (quantity >= 0),
     PRIMARY KEY (drop_id, customer_id)
 ) WITH (fillfactor = 80);
+
+-- What is charged for an order, from the moment that its units are held. A free order has none.
+CREATE TABLE payments (
+    order_id       uuid PRIMARY KEY,
+    drop_id        text NOT NULL,
+    position       bigint GENERATED ALWAYS AS IDENTITY,  -- units were reserved in this order, and are charged in it
+    provider       text NOT NULL DEFAULT 'stripe',
+    provider_ref   text UNIQUE,  -- the only payment at the provider that may ever be confirmed for the order
+    state          text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'claimed', 'action_required', 'captured',
+                       'declined', 'cancelled')),
+    ending         text CHECK (ending IN ('buyer_cancelled', 'operator', 'hold_expired')),  -- why it is to be called off
+    attempt        integer NOT NULL DEFAULT 0,
+    due_at         timestamptz DEFAULT clock_timestamp(),  -- when somebody should look after it next; null: it is over
+    amount_minor   bigint NOT NULL CHECK (amount_minor > 0),
+    captured_minor bigint NOT NULL DEFAULT 0,
+    refunded_minor bigint NOT NULL DEFAULT 0,
+    client_secret  text,  -- only while the buyer has to act
+    last_error     text,
+    updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT payments_captured_once CHECK (captured_minor IN (0, amount_minor)),
+    CONSTRAINT payments_never_over_refunded CHECK (refunded_minor BETWEEN 0 AND captured_minor)
+) WITH (fillfactor = 80);
+CREATE INDEX payments_due ON payments (position) WHERE due_at IS NOT NULL;
+CREATE INDEX payments_by_drop ON payments (drop_id);
+
+-- Money that goes back. A row is written before the provider is asked; its id is the provider's idempotency key.
+CREATE TABLE refunds (
+    id           uuid PRIMARY KEY,
+    order_id     uuid NOT NULL,
+    amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+    reason       text NOT NULL CHECK (reason IN ('operator', 'no_stock')),
+    restock      boolean NOT NULL DEFAULT false,  -- the units go back on sale with the money
+    state        text NOT NULL DEFAULT 'due' CHECK (state IN ('due', 'claimed', 'succeeded', 'failed')),
+    attempt      integer NOT NULL DEFAULT 0,
+    key_number   integer NOT NULL DEFAULT 0,  -- of the idempotency key: another one after an answer of 5xx
+    due_at       timestamptz DEFAULT clock_timestamp(),
+    provider_ref text UNIQUE,
+    last_error   text,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX refunds_by_order ON refunds (order_id);
+CREATE INDEX refunds_due ON refunds (created_at) WHERE due_at IS NOT NULL;
+
+-- How fast the provider is asked, by all instances together: a token bucket.
+CREATE TABLE payment_pace (
+    provider text PRIMARY KEY,
+    tokens   double precision NOT NULL DEFAULT 0,
+    at       timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO payment_pace (provider) VALUES ('stripe');
 
 CREATE TABLE ledger (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -26,10 +26,18 @@ BEGIN
     WHERE d.status = 'confirmed' OR k.kind = 'reserve'
     ORDER BY w.order_id, k.step;
 
-    -- a free order passes through `reserved` on its way: two events, one state
+    -- what is held has to be paid for, in the order of the decisions
+    INSERT INTO payments (order_id, drop_id, amount_minor)
+    SELECT o.id, o.drop_id, o.amount_minor
+    FROM unnest(decisions) WITH ORDINALITY AS d (order_id, status, reason, n)
+    JOIN LATERAL (SELECT id, drop_id, amount_minor FROM orders WHERE orders.id = d.order_id OFFSET 0) o ON true
+    WHERE d.status = 'reserved' ORDER BY d.n;
+
+    -- an order that needs no card any more keeps none; a free order passes through `reserved` on its way: two events, one state
     WITH written AS (
         UPDATE orders SET status = d.status, reason = d.reason, updated_at = clock_timestamp(),
             event_seq = event_seq + CASE d.status WHEN 'confirmed' THEN 2 ELSE 1 END,
+            request = CASE d.status WHEN 'reserved' THEN request ELSE request - 'payment_method' END,
             published_at = coalesce(nullif(published_at, '-infinity'), clock_timestamp())
         FROM unnest(decisions) AS d WHERE orders.id = d.order_id
         RETURNING orders.drop_id, orders.id, orders.event_seq, orders.status, orders.reason

@@ -9,6 +9,9 @@ TABLES = (
     "rejected_messages",
     "events",
     "ledger",
+    "payment_pace",
+    "refunds",
+    "payments",
     "customer_limits",
     "order_lines",
     "orders",
@@ -20,7 +23,16 @@ FUNCTIONS = (
     "admit_orders",
     "write_decisions",
     "reserve_orders",
+    "lock_orders",
+    "move_order",
     "release_orders",
+    "claim_payments",
+    "settle_payments",
+    "expire_holds",
+    "request_refund",
+    "claim_refunds",
+    "finish_refund",
+    "settle_refunds",
     "claim_waiting_orders",
     "mark_unpublished",
     "reject_messages",
@@ -36,7 +48,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    statements("DROP VIEW late_orders, audit_violations, shown_orders, shown_drops")
+    statements("DROP VIEW late_orders, audit_violations, waiting_payments, shown_payments, shown_orders, shown_drops")
     for name in FUNCTIONS:
         statements(f"DROP FUNCTION {name}")
     statements("DROP TYPE wanted_line, decision")

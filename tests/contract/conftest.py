@@ -19,6 +19,8 @@ from tests.contract.pubsub import Queue, Receiver, connected, embedded, receivin
 from tests.contract.stripe_stand_in import NO_LIMITS, StandIn
 from tests.serving import serve
 
+SECRET = "whsec_tests"  # noqa: S105 - of webhooks that nobody sends
+
 
 @pytest.fixture(scope="session")
 def api_database(postgres: Postgres, template: str) -> str:
@@ -45,7 +47,9 @@ def api_database(postgres: Postgres, template: str) -> str:
 
 @pytest.fixture(scope="session")
 def api_url(api_database: str) -> Iterator[str]:
-    with serve("checkout", api_database, MERCHDROP_CORS_ORIGINS="https://shop.example") as url:
+    with serve(
+        "checkout", api_database, MERCHDROP_CORS_ORIGINS="https://shop.example", MERCHDROP_STRIPE_WEBHOOK_SECRET=SECRET
+    ) as url:
         yield url
 
 

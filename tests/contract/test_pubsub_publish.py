@@ -55,10 +55,11 @@ async def test_refuses_what_exists_is_missing_or_is_malformed(queue: Queue) -> N
 async def test_the_topology_can_be_ensured_again_and_follows_the_function(emulator: str, queue: Queue) -> None:
     project = f"project-{uuid4().hex[:8]}"
     for url in ("http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:2"):
-        await asyncio.to_thread(ensure_topology, emulator, project, url)
+        endpoints = {"process-order": url, "charge-order": "http://127.0.0.1:3"}
+        await asyncio.to_thread(ensure_topology, emulator, project, endpoints)
     subscriptions = await queue.subscriber.list_subscriptions(project=f"projects/{project}")
     found = {subscription.name.rpartition("/")[2]: subscription async for subscription in subscriptions}
-    assert set(found) == {"process-order", "orders-dead-letter"}
+    assert set(found) == {"process-order", "orders-dead-letter", "charge-order", "payments-dead-letter"}
     pushed = found["process-order"]
     assert pushed.push_config.push_endpoint == "http://127.0.0.1:2"
     assert pushed.ack_deadline_seconds == 60

@@ -73,14 +73,14 @@ async def audit(engine: Engine, *arguments: str) -> tuple[int, str]:
 async def test_a_broken_promise_is_told_with_exit_status_1(engine: Engine) -> None:
     one = await ordered(engine)
     await engine.create_drop("other")
-    await engine.connection.execute("UPDATE orders SET amount_minor = 7")
+    await engine.connection.execute("UPDATE orders SET event_seq = 7")
     status, told = await audit(engine)
     assert status == 1
-    assert f"Promise 2 is broken, drop drop, order {one}:\n  amount is 7, its lines cost 0\n" in told
+    assert f"Promise 3 is broken, drop drop, order {one}:\n  has 3 events up to number 3, counts 7\n" in told
     assert told.endswith("1 violation, 0 late orders\n")
     assert (await audit(engine, "other"))[0] == 0
     status, told = await audit(engine, "drop", "--json")
-    violation: dict[str, Any] = {"promise": 2, "drop_id": "drop", "order_id": one}
+    violation: dict[str, Any] = {"promise": 3, "drop_id": "drop", "order_id": one}
     assert (status, json.loads(told)["violations"][0].items() >= violation.items()) == (1, True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -20,6 +21,7 @@ CALLABLE = (
     "SELECT proname::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND EXISTS"
     " (SELECT 1 FROM pg_roles r WHERE NOT rolsuper AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))"
 )
+LEASE = {"limit": 9, "lease_seconds": 60}
 PAID: dict[str, Any] = {"payable": True, "request": {"payment_method": "pm_card_visa"}}
 
 
@@ -85,9 +87,7 @@ async def reserve_orders(call: Caller) -> None:
     await call.reserve("won", "too many", "two", "two late", "gone", "unknown")
     await call("set_drop_state", {"drop_id": "drop", "state": "paused"})
     await call.reserve("stays")
-    await call.drop("paid", price=5)
-    await call.accept(order("held", drop_id="paid", **PAID))
-    await call("reserve_orders", [{"order_id": order("held", drop_id="paid")["order_id"]}])
+    await call("reserve_orders", [{"order_id": one} for one in await in_every_state(call)])
 
 
 async def release_orders(call: Caller) -> None:
@@ -95,7 +95,161 @@ async def release_orders(call: Caller) -> None:
     await call.accept(order("won"), order("waits"), order("limit", {"M": 3}), order("out", {"M": 2}))
     await call.reserve("won", "limit", "out")
     keys = ("won", "waits", "limit", "out", "unknown")
+    ids = await in_every_state(call)
+    await call("release_orders", [{"order_id": one, "reason": "operator"} for one in ids])
     await call("release_orders", [{"order_id": order(key)["order_id"], "reason": "buyer_cancelled"} for key in keys])
+
+
+async def paid(call: Caller, *keys: str, stock: int = 9) -> list[str]:
+    """Orders above 0 that are reserved and due to be charged, on a drop of their own."""
+    await call.drop("paid", price=5, stock=stock, hold_seconds=1)
+    wanted = [order(key, drop_id="paid", **PAID) for key in keys]
+    await call.accept(*wanted)
+    await call("reserve_orders", [{"order_id": one["order_id"]} for one in wanted])
+    return [one["order_id"] for one in wanted]
+
+
+async def in_every_state(call: Caller) -> list[str]:
+    """Paid orders that wait for their buyers, were declined, ran out of time, and were refunded."""
+    waits, declined, expired, refunded = ids = await paid(call, "1", "2", "3", "4")
+    await claim(call)
+    await call("settle_payments", [{"order_id": one, "outcome": "created", "provider_ref": f"pi-{one}"} for one in ids])
+    await call.engine.connection.execute("UPDATE orders SET hold_expires_at = now() WHERE id = $1", expired)
+    await call("expire_holds", {"limit": 9})
+    outcomes: dict[str, dict[str, Any]] = {
+        waits: {"outcome": "action_required", "client_secret": "secret", "retry_seconds": 9.0},
+        declined: {"outcome": "declined", "reason": "card_declined"},
+        expired: {"outcome": "cancelled"},
+        refunded: {"outcome": "captured", "captured_minor": 5},
+    }
+    facts = [{"order_id": one, "provider_ref": f"pi-{one}", **fields} for one, fields in outcomes.items()]
+    await call("settle_payments", facts)
+    refund_id = str(uuid4())
+    await call("request_refund", {"refund_id": refund_id, "order_id": refunded})
+    await call("settle_refunds", [{"refund_id": refund_id, "outcome": "succeeded", "provider_ref": "re"}])
+    return ids
+
+
+async def claim(call: Caller, **fields: Any) -> list[dict[str, Any]]:
+    await call.engine.connection.execute("UPDATE payment_pace SET at = now() - interval '1 hour'")
+    bounds = {"limit": 9, "pace": 20.0, "burst": 9, "lease_seconds": 60, **fields}
+    return list((await call("claim_payments", bounds))["claimed"])
+
+
+async def captured(call: Caller, *keys: str) -> list[str]:
+    """Orders that are paid for."""
+    ids = await paid(call, *keys)
+    await claim(call)
+    await call("settle_payments", [{"order_id": one, "outcome": "created", "provider_ref": f"pi-{one}"} for one in ids])
+    facts = [{"order_id": one, "outcome": "captured", "provider_ref": f"pi-{one}", "captured_minor": 5} for one in ids]
+    await call("settle_payments", facts)
+    return ids
+
+
+async def claim_payments(call: Caller) -> None:
+    one, other = await paid(call, "a", "b")
+    assert [found["order_id"] for found in await claim(call, limit=1)] == [one]
+    assert [found["order_id"] for found in await claim(call, only_started=True)] == []
+    assert [found["order_id"] for found in await claim(call)] == [other]
+    created = {"order_id": one, "outcome": "created", "provider_ref": "pi"}
+    action = {"order_id": one, "provider_ref": "pi", "client_secret": "s", "retry_seconds": 9.0}
+    await call("settle_payments", [created, {**action, "outcome": "action_required"}])
+    for reason in ("operator", "buyer_cancelled"):
+        await call("release_orders", [{"order_id": one, "reason": reason}])
+    await claim(call, order_ids=[one])
+    await call.engine.connection.execute("UPDATE orders SET hold_expires_at = now() WHERE id = $1", other)
+    await call("expire_holds", {"limit": 9})
+    assert {found["ending"] for found in await claim(call)} == {"hold_expired"}
+    third = (await paid_more(call, "c"))[0]
+    await claim(call)
+    await call("release_orders", [{"order_id": third, "reason": "buyer_cancelled"}])
+    await claim(call)
+
+
+async def paid_more(call: Caller, *keys: str) -> list[str]:
+    wanted = [order(key, drop_id="paid", **PAID) for key in keys]
+    await call.accept(*wanted)
+    await call("reserve_orders", [{"order_id": one["order_id"]} for one in wanted])
+    return [one["order_id"] for one in wanted]
+
+
+async def settle_payments(call: Caller) -> None:
+    a, b, c, d, e = await paid(call, "a", "b", "c", "d", "e")
+    await claim(call)
+    for one in (a, b, c, d):
+        await call("settle_payments", [{"order_id": one, "outcome": "created", "provider_ref": f"pi-{one}"}])
+    doubt = {"order_id": a, "outcome": "in_doubt", "attempt": 1, "retry_seconds": 9.0, "error": "silence"}
+    fact = {"order_id": a, "outcome": "captured", "provider_ref": f"pi-{a}", "captured_minor": 5}
+    await call("settle_payments", [doubt, {**fact, "captured_minor": 4}, {**fact, "provider_ref": "pi-other"}, fact])
+    secret = {"client_secret": "secret", "retry_seconds": 9.0}
+    await call("settle_payments", [{"order_id": b, "outcome": "action_required", "provider_ref": f"pi-{b}", **secret}])
+    await call("settle_payments", [{"order_id": c, "outcome": "cancelled", "provider_ref": f"pi-{c}"}])
+    declined = {"order_id": d, "outcome": "declined", "provider_ref": f"pi-{d}", "reason": "insufficient_funds"}
+    await call("settle_payments", [declined, {**fact, "order_id": d, "provider_ref": f"pi-{d}"}])
+    await call("release_orders", [{"order_id": e, "reason": "operator"}])
+    await call("settle_payments", [{"order_id": e, "outcome": "cancelled", "provider_ref": None}])
+    await call("settle_payments", [{"order_id": e, "outcome": "created", "provider_ref": "pi-late"}])
+    await call.engine.connection.execute("UPDATE orders SET hold_expires_at = now() WHERE id = $1", b)
+    await call("expire_holds", {"limit": 9})
+    await call("settle_payments", [{"order_id": b, "outcome": "cancelled", "provider_ref": f"pi-{b}"}])
+    (refund,) = await call("claim_refunds", {"limit": 9, "lease_seconds": 60})
+    done = {"refund_id": refund["refund_id"], "outcome": "succeeded", "provider_ref": "re"}
+    await call("settle_refunds", [done])
+    await call("settle_payments", [{**fact, "order_id": d, "provider_ref": f"pi-{d}"}])
+
+
+async def expire_holds(call: Caller) -> None:
+    await paid(call, "a")
+    await claim(call)
+    assert await call("expire_holds", {"limit": 9}) == {"expired": 0}
+    await call.engine.connection.execute("UPDATE orders SET hold_expires_at = now()")
+    assert [await call("expire_holds", {"limit": 9}) for _ in range(2)] == [{"expired": 1}, {"expired": 0}]
+
+
+async def request_refund(call: Caller) -> None:
+    (one,) = await captured(call, "a")
+    (free,) = await paid_more(call, "b")
+    asked = {"refund_id": str(uuid4()), "order_id": one, "amount_minor": 2}
+    for wanted in (
+        {**asked, "amount_minor": 6},
+        {**asked, "restock": True},
+        asked,
+        asked,
+        {"refund_id": str(uuid4()), "order_id": one, "amount_minor": None, "restock": True},
+        {"refund_id": str(uuid4()), "order_id": one},
+        {"refund_id": str(uuid4()), "order_id": free},
+        {"refund_id": str(uuid4()), "order_id": str(uuid4())},
+    ):
+        await call("request_refund", wanted)
+
+
+async def claim_refunds(call: Caller) -> None:
+    (one,) = await captured(call, "a")
+    await call("request_refund", {"refund_id": str(uuid4()), "order_id": one, "amount_minor": 2})
+    refund_id = str(uuid4())
+    await call("request_refund", {"refund_id": refund_id, "order_id": one})
+    assert [r["refund_id"] for r in await call("claim_refunds", {**LEASE, "refund_ids": [refund_id]})] == [refund_id]
+    assert len(await call("claim_refunds", LEASE)) == 1
+    assert await call("claim_refunds", LEASE) == []
+
+
+async def settle_refunds(call: Caller) -> None:
+    (one,) = await captured(call, "a")
+    ids = [str(uuid4()) for _ in range(4)]
+    for refund_id in ids:
+        await call("request_refund", {"refund_id": refund_id, "order_id": one, "amount_minor": 1})
+    await call("claim_refunds", {**LEASE, "refund_ids": ids[1:]})
+    again = {"attempt": 1, "retry_seconds": 9.0, "error": "silence"}
+    await call(
+        "settle_refunds",
+        [
+            {"refund_id": ids[0], "outcome": "in_doubt", "attempt": 0, "retry_seconds": 9.0, "error": "silence"},
+            {"refund_id": ids[1], "outcome": "unmade", **again},
+            {"refund_id": ids[2], "outcome": "succeeded", "provider_ref": "re"},
+            {"refund_id": ids[3], "outcome": "failed", "error": "refused"},
+            {"refund_id": str(uuid4()), "outcome": "in_doubt", **again},
+        ],
+    )
 
 
 async def reject_messages(call: Caller) -> None:
@@ -138,6 +292,12 @@ CALLS: dict[str, Callable[[Caller], Awaitable[None]]] = {
     "admit_orders": admit_orders,
     "reserve_orders": reserve_orders,
     "release_orders": release_orders,
+    "claim_payments": claim_payments,
+    "settle_payments": settle_payments,
+    "expire_holds": expire_holds,
+    "request_refund": request_refund,
+    "claim_refunds": claim_refunds,
+    "settle_refunds": settle_refunds,
     "reject_messages": reject_messages,
     "claim_waiting_orders": claim_waiting_orders,
     "create_drop": create_drop,

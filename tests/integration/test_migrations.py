@@ -10,18 +10,26 @@ import pytest
 from migrations.run import downgrade, upgrade
 from tests.conftest import Engine
 
-FUNCTIONS = {
+INTERNAL = ("write_decisions", "lock_orders", "move_order", "finish_refund")  # called by the others alone
+PAYMENT_ROLES = {"merchdrop_charge_order", "merchdrop_reconcile", "merchdrop_operator"}
+FUNCTIONS: dict[str, set[str]] = {
     "accept_orders": {"merchdrop_checkout"},
-    "release_orders": {"merchdrop_checkout"},
+    "release_orders": {"merchdrop_checkout", "merchdrop_operator"},
     "reserve_orders": {"merchdrop_process_order"},
     "admit_orders": {"merchdrop_process_order"},
     "mark_unpublished": {"merchdrop_checkout", "merchdrop_reconcile"},
-    "reject_messages": {"merchdrop_process_order"},
+    "reject_messages": {"merchdrop_process_order", "merchdrop_charge_order"},
+    "claim_payments": PAYMENT_ROLES,
+    "settle_payments": PAYMENT_ROLES,
+    "claim_refunds": PAYMENT_ROLES,
+    "settle_refunds": PAYMENT_ROLES,
+    "expire_holds": {"merchdrop_reconcile"},
+    "request_refund": {"merchdrop_operator"},
     "claim_waiting_orders": {"merchdrop_reconcile"},
     "create_drop": {"merchdrop_operator"},
     "set_drop_state": {"merchdrop_operator"},
     "restock_item": {"merchdrop_operator"},
-    "write_decisions": set(),
+    **{name: set() for name in INTERNAL},
 }
 
 
@@ -66,5 +74,5 @@ async def test_every_sql_function_is_sealed_and_takes_and_returns_json(engine: E
     for row in rows:
         assert row["prosecdef"], row["proname"]
         assert row["proconfig"][0] == "search_path=public, pg_temp", row["proname"]
-        if row["proname"] != "write_decisions":
+        if row["proname"] not in INTERNAL:
             assert (row["takes"], row["gives"]) == (["jsonb"], "jsonb"), row["proname"]

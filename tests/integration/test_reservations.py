@@ -17,10 +17,12 @@ from common.messages import Delivery
 from common.models import CheckoutRequest
 from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
+from common.publisher import Publisher
 from common.reservations import Reservations
 from tests.conftest import Engine
 
 SECRET = b"z" * 32
+NOBODY = "127.0.0.1:1"  # free orders wake nobody
 PUBLISHED_AT = "2020-06-01T12:00:00.123Z"
 OPEN = {"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2099-01-01T00:00:00Z"}
 MADE_UP = "6c1f4ad5-64ea-8b8c-9cb5-0123456789ab"
@@ -31,7 +33,7 @@ async def function(engine: Engine) -> AsyncIterator[Reservations]:
     """What serves process_order, on a database with an open drop."""
     await engine.create_drop(items={"M": 9}, **OPEN)
     database = Database(engine.url)
-    yield Reservations(database, {1: SECRET})
+    yield Reservations(database, Publisher("project", "payments", NOBODY), {1: SECRET})
     await database.close()
 
 

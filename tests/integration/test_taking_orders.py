@@ -67,7 +67,7 @@ async def topic(queue: Queue) -> AsyncIterator[Publisher]:
 async def checkout(engine: Engine, client: Database, topic: Publisher) -> Checkout:
     """What serves checkout, which knows an open drop."""
     await engine.create_drop(items={"M": 9})
-    checkout = Checkout(client, topic, {1: SECRET})
+    checkout = Checkout(client, topic, {1: SECRET}, takes_payments=False)
     await checkout.accept(wanted(), "first")
     return checkout
 

@@ -23,7 +23,7 @@ _TOLD = {
     "unknown_sku": "unknown_skus",
     "sold_out": "sold_out_skus",
 }
-_TABLES = ("events", "ledger", "customer_limits", "order_lines", "orders", "items", "drops")
+_TABLES = ("events", "ledger", "refunds", "payments", "customer_limits", "order_lines", "orders", "items", "drops")
 _CLOSE_THE_GATE = "LOCK TABLE drops, orders IN ACCESS EXCLUSIVE MODE"  # there is no call that reads neither
 _AT_THE_GATE = """
 SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
