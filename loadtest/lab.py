@@ -22,6 +22,7 @@ from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from sqlalchemy import create_engine
 
+from common.settings import ORDERS_TOPIC, PAYMENTS_TOPIC
 from loadtest.baselines.store import metadata
 from loadtest.serving import BenchError, Server, cpu_seconds, process
 from local.database import DATABASE, create_database, login_of, migrate
@@ -166,15 +167,16 @@ def _queue(directory: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "local.pubsub", "--port", str(port)]
     log = directory / "pubsub.log"
     with process(command, log, {}) as started:
-        _create_topic(f"{HOST}:{port}")
+        _create_topics(f"{HOST}:{port}")
         yield Server(port, started.pid, log)
 
 
-def _create_topic(host: str) -> None:
+def _create_topics(host: str) -> None:
     with grpc.insecure_channel(host) as channel:
         try:
             grpc.channel_ready_future(channel).result(READY_SECONDS)
         except grpc.FutureTimeoutError:
             raise BenchError(f"the queue did not come up in {READY_SECONDS:.0f} s") from None
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-        publisher.create_topic(name=f"projects/{PROJECT}/topics/orders", timeout=CALL_SECONDS)
+        for topic in (ORDERS_TOPIC, PAYMENTS_TOPIC):
+            publisher.create_topic(name=f"projects/{PROJECT}/topics/{topic}", timeout=CALL_SECONDS)
