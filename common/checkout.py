@@ -7,6 +7,7 @@ go through both as one batch.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
 from common.publisher import Message, Publisher, PublishFailed
 from common.refusals import drop_not_found, refusal, unavailable
-from common.settings import ACCEPT_BATCH_MAX, FLUSHES_MAX, QUEUE_LENGTH_MAX
+from common.settings import ACCEPT_BATCH_MAX, FLUSHES_MAX, ONLY_QUEUED_MAX, QUEUE_LENGTH_MAX
 from common.snapshots import DropSnapshot, DropSnapshots
 
 
@@ -50,6 +51,7 @@ class Checkout:
         self._database, self._publisher, self._secrets = database, publisher, secrets
         self._takes_payments = takes_payments
         self._drops = DropSnapshots(database)
+        self._only_queued: OrderedDict[str, str] = OrderedDict()  # id and fingerprint of orders that have no row yet
         self._arrivals: Batcher[_Arrival, AcceptVerdict | None] = Batcher(
             self._take,
             batch_max=ACCEPT_BATCH_MAX,
@@ -97,7 +99,15 @@ class Checkout:
         created = [(a, v["amount_minor"]) for a, v in zip(batch, verdicts, strict=True) if v["outcome"] == "created"]
         if created:
             await self._hand_on(created)
-        return verdicts
+        return [self._replayed(a, v) for a, v in zip(batch, verdicts, strict=True)] if self._only_queued else verdicts
+
+    def _replayed(self, arrival: _Arrival, verdict: AcceptVerdict) -> AcceptVerdict:
+        """The verdict, unless it refuses what this instance took into the queue, and nobody has inserted yet."""
+        order_id = arrival.item["order_id"]
+        if verdict["outcome"] in ("created", "replayed", "conflict") or order_id not in self._only_queued:
+            return verdict
+        same = self._only_queued[order_id] == arrival.item["fingerprint"]
+        return {"outcome": "replayed" if same else "conflict", "order_id": order_id}
 
     async def _hand_on(self, orders: Sequence[tuple[_Arrival, int]]) -> None:
         """Publish orders whose rows are durable: whatever happens here, the answer is 202, and reconcile mends it."""
@@ -125,6 +135,9 @@ class Checkout:
             a.item["order_id"]: {"outcome": "created", "order_id": a.item["order_id"], "amount_minor": amount}
             for a, amount in taken
         }
+        self._only_queued |= {a.item["order_id"]: a.item["fingerprint"] for a, _ in taken}
+        while len(self._only_queued) > ONLY_QUEUED_MAX:
+            self._only_queued.popitem(last=False)
         return [verdicts.get(arrival.item["order_id"]) for arrival in batch]
 
 

@@ -67,6 +67,7 @@ PROVIDER_LIST_PAUSE_SECONDS = 0.1  # between two pages, so that a listing leaves
 
 # --- caches ------------------------------------------------------------------------------------------------------
 FINAL_ORDERS_MAX = 10_000  # about 10 MB of orders whose state has no exit
+ONLY_QUEUED_MAX = 20_000  # about 5 MB of ids: what an instance takes in a minute or so without the database
 SNAPSHOTS_MAX = 100  # drops that an instance knows, about 10 MB if each has a thousand items
 SNAPSHOT_FRESH_SECONDS = 30.0  # one small read for each drop in so long
 SNAPSHOT_SECONDS_MAX = 300.0  # without the database, orders are taken on a snapshot of this age at most

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from common import batching, database, snapshots
+from common import checkout as checkout_module
 from common.batching import BadItem
 from common.checkout import Checkout, Receipt
 from common.database import Database, DatabaseUnavailable
@@ -231,6 +232,46 @@ async def test_without_database_and_queue_nothing_is_promised_and_the_key_stays_
         return None
 
     assert await awaited(taken) == Receipt(derive_order_id(SECRET, "drop", "a"), replayed=False)
+
+
+@pytest.mark.usefixtures("database_away")
+async def test_what_the_queue_has_keeps_its_202_although_the_drop_sells_out_before_it_has_a_row(
+    checkout: Checkout, way: Way, engine: Engine
+) -> None:
+    await checkout.accept(wanted(), "a")
+    assert await sold_out_after_the_outage(checkout, way, engine) == Receipt(derive_order_id(SECRET, "drop", "a"), True)
+    with pytest.raises(Problem) as reused:
+        await checkout.accept(wanted(metadata={"other": "request"}), "a")
+    with pytest.raises(Problem) as refused:
+        await checkout.accept(wanted(), "b")
+    assert (reused.value.name, refused.value.name) == ("idempotency-key-reused", "sold-out")
+
+
+@pytest.mark.usefixtures("database_away")
+async def test_control_without_the_memory_of_it_the_repetition_is_refused(
+    checkout: Checkout, way: Way, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkout_module, "ONLY_QUEUED_MAX", 0)
+    await checkout.accept(wanted(), "a")
+    with pytest.raises(Problem) as refused:
+        await sold_out_after_the_outage(checkout, way, engine)
+    assert refused.value.name == "sold-out"
+
+
+async def sold_out_after_the_outage(checkout: Checkout, way: Way, engine: Engine) -> Receipt:
+    """What a repetition of the key `a` gets, when the database is back and everything was sold to others."""
+    await engine.connection.execute("UPDATE items SET sold = stock - reserved")
+    way.restore()
+
+    async def answer() -> Receipt | None:
+        with suppress(DatabaseUnavailable):
+            receipt = await checkout.accept(wanted(), "a")
+            return receipt if receipt.replayed else None  # else the database is still thought to be away
+        return None
+
+    receipt: Receipt | None = await awaited(answer)
+    assert receipt is not None
+    return receipt
 
 
 async def test_orders_that_could_not_be_published_are_published_by_reconcile_at_once(
