@@ -52,16 +52,16 @@ class Charging:
             return True
         self._is_working = True
         try:
-            seen = 0
-            while seen != self._wake_ups:
+            is_left, seen = False, 0
+            while not is_left and seen != self._wake_ups:
                 seen = self._wake_ups
                 _, is_left = await self._charges.work(CHARGE_SECONDS)
                 await self._refunds.work()
-                if is_left:
-                    return await wake_charge_order(self._publisher)  # if that fails, this one comes again
         finally:
-            self._is_working = False
-        return True
+            self._is_working = (
+                False  # before the next wake-up is published: it may come back at once, and must be taken
+            )
+        return not is_left or await wake_charge_order(self._publisher)  # if that fails, this one comes again
 
     async def _settle(self, event: ProviderEvent) -> bool:
         """Write down what can't change any more; the rest is looked up."""
