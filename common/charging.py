@@ -58,9 +58,7 @@ class Charging:
                 _, is_left = await self._charges.work(CHARGE_SECONDS)
                 await self._refunds.work()
         finally:
-            self._is_working = (
-                False  # before the next wake-up is published: it may come back at once, and must be taken
-            )
+            self._is_working = False  # before the next one is published: it may come back at once, and must be taken
         return not is_left or await wake_charge_order(self._publisher)  # if that fails, this one comes again
 
     async def _settle(self, event: ProviderEvent) -> bool:
