@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +28,8 @@ from common.settings import (
 from common.web import Router, json_response, read_body
 from common.webhooks import check_signature, parse_event
 from common.worker import start_worker
+
+_HTTPS_PORT = 443
 
 
 class Api:
@@ -99,13 +102,13 @@ class Api:
     async def _show_health(self, _request: Request) -> Response:
         # one after the other: the first look at the queue imports its client, and would eat the other's time
         queue = await self._publisher.reachable()
-        database = await self._database_answers()
+        database, payments = await asyncio.gather(self._database_answers(), _provider_reachable())
         return json_response(
             {
-                "status": "ok" if database and queue else "degraded",
+                "status": "ok" if database and queue and payments is not False else "degraded",
                 "database": "ok" if database else "down",
                 "queue": "ok" if queue else "down",
-                "payments": "ok" if settings().takes_payments else "not-configured",
+                "payments": {None: "not-configured", True: "ok", False: "down"}[payments],
             }
         )
 
@@ -116,6 +119,20 @@ class Api:
         except (DatabaseUnavailable, TimeoutError):
             return False
         return True
+
+
+async def _provider_reachable() -> bool | None:
+    """Whether the payment provider takes connections; None if there is none. checkout has no key to ask for more."""
+    if not settings().takes_payments:
+        return None
+    base = urlsplit(settings().stripe_api_base)
+    try:
+        async with asyncio.timeout(HEALTH_SECONDS):
+            _, writer = await asyncio.open_connection(base.hostname, base.port or _HTTPS_PORT)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 @lru_cache(maxsize=1)

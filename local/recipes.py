@@ -136,7 +136,10 @@ class Recipes:
     def _stripe_settings(self, function: str) -> dict[str, str]:
         """Who takes webhooks has no use for the key, and who charges none for the webhooks' secret."""
         if function == "checkout":
-            return {"MERCHDROP_STRIPE_WEBHOOK_SECRET": self.data_dir.stripe_webhook_secret}
+            return {
+                "MERCHDROP_STRIPE_WEBHOOK_SECRET": self.data_dir.stripe_webhook_secret,
+                "MERCHDROP_STRIPE_API_BASE": self.url("stripe"),
+            }
         if function in ("charge_order", "reconcile"):
             return {
                 "MERCHDROP_STRIPE_API_KEY": self.data_dir.stripe_api_key,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import urllib.request
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.conftest import Engine
 from tests.contract.calls import JSON, post, raw, request
+from tests.serving import serve
 
 NEVER_ISSUED = "0198c1de-0000-8000-8000-000000000000"
 
@@ -183,3 +186,16 @@ async def test_health_tells_which_part_is_down(http: aiohttp.ClientSession) -> N
     async with http.get("/v1/health") as response:
         health = await response.json()
     assert health == {"status": "degraded", "database": "ok", "queue": "down", "payments": "not-configured"}
+
+
+@pytest.mark.parametrize("told", ["ok", "down"])
+def test_health_tells_whether_the_payment_provider_takes_connections(api_database: str, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as provider:
+        base = f"http://127.0.0.1:{provider.getsockname()[1]}"
+        if told == "down":
+            provider.close()
+        with (
+            serve("checkout", api_database, MERCHDROP_PAYMENT_PROVIDER="stripe", MERCHDROP_STRIPE_API_BASE=base) as url,
+            urllib.request.urlopen(f"{url}/v1/health") as answer,
+        ):
+            assert json.load(answer)["payments"] == told
