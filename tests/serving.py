@@ -30,9 +30,19 @@ def free_port() -> int:
 @contextmanager
 def serve(function: str, database_url: str, *, output: IO[bytes] | None = None, **environment: str) -> Iterator[str]:
     """Run functions/FUNCTION against a database; yields its URL. What it prints goes to `output`, if there is one."""
+    source = ROOT / "functions" / function / "main.py"
+    with served(source, function, database_url, output=output, **environment) as (url, _):
+        yield url
+
+
+@contextmanager
+def served(
+    source: Path, function: str, database_url: str, *, output: IO[bytes] | None = None, **environment: str
+) -> Iterator[tuple[str, int]]:
+    """As `serve`, with any source; yields the URL, and the process group for those who kill it."""
     port = free_port()
     command = [str(Path(sys.executable).parent / "functions-framework"), "--target", function]
-    command += ["--source", str(ROOT / "functions" / function / "main.py"), "--port", str(port)]
+    command += ["--source", str(source), "--port", str(port)]
     variables = {
         "HOST": "127.0.0.1",
         "PYTHONPATH": str(ROOT),
@@ -50,7 +60,7 @@ def serve(function: str, database_url: str, *, output: IO[bytes] | None = None, 
     ) as process:
         try:
             _wait_until_answered(f"http://127.0.0.1:{port}/robots.txt")
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process.pid
         finally:
             os.killpg(process.pid, signal.SIGKILL)
 

@@ -60,6 +60,15 @@ class StandIn:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """For as long as the block lasts it takes connections and says nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> int:
         """Ask it to end; its exit status."""
         self._process.terminate()
