@@ -1,4 +1,4 @@
-// How a shop's server calls Merch Drop: one random key for each order, retries on that key, then polling.
+// How a shop's server calls Merch Drop: one random key for each order, retries on that key, then polling, 3-D Secure.
 // Needs Node 18 or newer, and nothing else.
 
 import { randomUUID } from "node:crypto";
@@ -16,13 +16,9 @@ class Refused extends Error {}
 function explain(status, text) {
   try {
     const { title, detail, errors } = JSON.parse(text);
-    if (title) {
-      const fields = (errors ?? []).map(({ field, message }) => `${field}: ${message}`);
-      return [`${title}: ${detail}`, ...fields].join("\n");
-    }
-  } catch {
-    // not the engine's answer, but that of a proxy
-  }
+    const fields = (errors ?? []).map(({ field, message }) => `${field}: ${message}`);
+    if (title) return [`${title}: ${detail}`, ...fields].join("\n");
+  } catch {} // not the engine's answer, but that of a proxy
   return `status ${status}`;
 }
 
@@ -37,34 +33,42 @@ async function call(url, options = {}) {
       if (response.ok) return JSON.parse(text);
       why = explain(response.status, text);
       if (response.status < 500) break;
-      const retryAfter = response.headers.get("Retry-After");
-      if (/^\d+$/.test(retryAfter ?? "")) pause = Number(retryAfter);
+      pause = Number(response.headers.get("Retry-After")) || pause;
     } catch (error) {
       why = `no usable answer from ${url}: ${error.cause?.message || error.message}`;
     }
-    if (attempt < ATTEMPTS_MAX - 1) {
-      const spread = 1 + Math.random() / 5; // so that a crowd doesn't come as one
-      await sleep(Math.min(pause, PAUSE_SECONDS_MAX) * spread * 1000);
-    }
+    const spread = 1 + Math.random() / 5; // so that a crowd doesn't come as one
+    if (attempt < ATTEMPTS_MAX - 1) await sleep(Math.min(pause, PAUSE_SECONDS_MAX) * spread * 1000);
   }
   throw new Refused(why);
 }
 
-async function buy(baseUrl, dropId, sku, quantity, customerId = `guest-${randomUUID()}`) {
+// Stripe.js makes real payment methods, in the buyer's browser; a free order needs none.
+async function buy(baseUrl, dropId, sku, quantity, customerId = `guest-${randomUUID()}`, card = "pm_card_visa") {
   const base = baseUrl.replace(/\/+$/, "");
-  const order = { drop_id: dropId, customer: { id: customerId }, items: [{ sku, quantity: Number(quantity) }] };
+  const items = [{ sku, quantity: Number(quantity) }];
+  const order = { drop_id: dropId, customer: { id: customerId }, items, payment_method: card };
   const headers = { "Content-Type": "application/json", "Idempotency-Key": randomUUID() }; // a real shop stores the key
   let shown = await call(`${base}/v1/checkout`, { method: "POST", headers, body: JSON.stringify(order) });
   const statusUrl = base + shown.status_url;
   const giveUpAt = Date.now() + POLL_SECONDS_MAX * 1000;
-  while (!FINAL.has((shown = await call(`${statusUrl}?wait=20`)).status) && Date.now() < giveUpAt) await sleep(1000);
+  let asked = false;
+  while (!FINAL.has((shown = await call(`${statusUrl}?wait=20`)).status) && Date.now() < giveUpAt) {
+    // The bank asks the buyer (3-D Secure): hand shown.payment.client_secret to his browser and to nobody else, no log
+    // either. There, Stripe.js does it: stripe.handleNextAction({ clientSecret }). Polling tells how it ends.
+    if (shown.status === "action_required" && !asked) {
+      asked = true;
+      console.error("the buyer has to act");
+    }
+    await sleep(1000);
+  }
   return shown.status;
 }
 
 const given = process.argv.slice(2);
 try {
-  if (given.length < 4 || given.length > 5 || !/^\d+$/.test(given[3])) {
-    throw new Refused("usage: node storefront.mjs BASE_URL DROP_ID SKU QUANTITY [CUSTOMER_ID]");
+  if (given.length < 4 || given.length > 6 || !/^\d+$/.test(given[3])) {
+    throw new Refused("usage: node storefront.mjs BASE_URL DROP_ID SKU QUANTITY [CUSTOMER_ID [PAYMENT_METHOD]]");
   }
   const status = await buy(...given);
   console.log(status);

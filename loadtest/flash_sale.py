@@ -1,4 +1,8 @@
-"""`make loadtest`: k6 drives a flash sale against the local engine, and the books have the last word."""
+"""`make loadtest`: k6 drives a flash sale against the local engine, and the books have the last word.
+
+The drop is free: what is measured is how fast buyers get their answers, and charging goes at the provider's pace,
+whatever the engine could do. Paid sales are `merchdrop sale`'s.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from local.database import SAMPLE_ORDER
 from local.machine import free_port
 from local.recipes import ROOT
 
@@ -77,8 +78,8 @@ class Engine:
         return eventually(answer)
 
     def order(self, key: str, seconds: float = BACK_SECONDS) -> dict[str, Any]:
-        """Order a shirt, and follow the order until it is confirmed; empty if that takes longer."""
-        body = {"drop_id": "tee-drop", "customer": {"id": key}, "items": [{"sku": "TEE-M", "quantity": 1}]}
+        """Order a shirt, pay for it, and follow the order until it is confirmed; empty if that takes longer."""
+        body = {**SAMPLE_ORDER, "customer": {"id": key}}
         path = self.call("/v1/checkout", body, **{"Idempotency-Key": key})["status_url"]
         deadline = time.monotonic() + seconds
         while (order := self.call(f"{path}?wait=1"))["status"] != "confirmed":

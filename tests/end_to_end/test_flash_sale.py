@@ -37,7 +37,7 @@ def metrics(accepted: int, refused: int = 0) -> dict[str, Any]:
 
 
 def booked(*statuses: str, units: int = 2, sold: int = 2, violations: int = 0) -> Booked:
-    return Booked(units, sold, {"SKU-1": units - sold}, [{"status": status} for status in statuses], violations)
+    return Booked(units, sold, [{"status": status} for status in statuses], violations)
 
 
 def test_a_clean_sale_is_clean() -> None:

@@ -72,7 +72,8 @@ class StandIn:
         self.waits.append(request.query["wait"])
         if (entry := _next(self.polls)) == "overloaded":
             return _problem(entry)
-        return web.json_response({**EXAMPLES["Order"], "status": entry})
+        payment = {"provider": "stripe", "state": "action_required", "client_secret": "pi_1_secret_2"}
+        return web.json_response({**EXAMPLES["Order"], "status": entry, "payment": payment})
 
 
 @pytest.fixture
@@ -98,7 +99,12 @@ async def test_every_attempt_has_the_same_key(storefront: list[str], stand_in: S
     assert (code, output, errors) == (0, ["confirmed"], "")
     assert len(stand_in.keys) == 4
     assert len(set(stand_in.keys)) == 1
-    body = {"drop_id": "tee-drop", "customer": {"id": "c-1"}, "items": [{"sku": "TEE-M", "quantity": 2}]}
+    body = {
+        "drop_id": "tee-drop",
+        "customer": {"id": "c-1"},
+        "items": [{"sku": "TEE-M", "quantity": 2}],
+        "payment_method": "pm_card_visa",
+    }
     assert stand_in.bodies == [body] * 4
     assert stand_in.times[1] - stand_in.times[0] >= RETRY_AFTER_SECONDS
     assert stand_in.waits == ["20"] * 3
@@ -119,6 +125,17 @@ async def test_a_refusal_is_shown_and_not_tried_again(storefront: list[str], sta
     assert (code, output) == (1, [])
     assert errors.splitlines() == [f"{problem['title']}: {problem['detail']}", "items.0.sku: not in this drop"]
     assert len(stand_in.keys) == 1
+
+
+@each_storefront
+async def test_a_buyer_whose_bank_asks_is_told_once_and_his_secret_to_nobody(
+    storefront: list[str], stand_in: StandIn
+) -> None:
+    stand_in.polls = ["reserved", "action_required", "action_required", "confirmed"]
+    card = "pm_card_threeDSecure2Required"
+    code, output, errors = await _run(storefront, stand_in.url, "tee-drop", "TEE-M", "1", "c-1", card)
+    assert (code, output, errors.splitlines()) == (0, ["confirmed"], ["the buyer has to act"])
+    assert stand_in.bodies[0]["payment_method"] == card
 
 
 @each_storefront

@@ -32,7 +32,8 @@ async def test_stack_file_tells_where_everything_is(engine: Engine) -> None:
     assert set(stack["pids"]) == {
         "postgres",
         "pubsub",
-        *(f"{function}-{n}" for function in ("checkout", "process_order", "reconcile") for n in (1, 2)),
+        "stripe",
+        *(f"{function}-{n}" for function in ("checkout", "process_order", "charge_order", "reconcile") for n in (1, 2)),
     }
     assert all(psutil.pid_exists(pid) for pid in stack["pids"].values())
     connection = await asyncpg.connect(stack["database_url"])
@@ -99,7 +100,7 @@ def test_a_stopped_part_stays_down_until_it_is_started(engine: Engine, name: str
 def test_a_part_that_is_unknown_is_named_with_those_that_are_not(engine: Engine) -> None:
     result = engine.local("stop", "database")
     assert result.returncode == 1
-    assert "there is no part database; the parts are checkout, postgres" in result.stderr
+    assert "there is no part database; the parts are charge_order, checkout, postgres" in result.stderr
 
 
 def test_a_second_engine_on_the_same_data_is_refused(engine: Engine) -> None:

@@ -146,10 +146,18 @@ def test_a_file_is_no_data_directory(tmp_path: Path, command: tuple[str, ...]) -
         (("--url", f"http://127.0.0.1:{free_port()}"), 1, "nobody answers at http://127.0.0.1:"),
         (("--buyers", "0"), 2, "0 is not in the range"),
         (("--duplicates", "2"), 2, "2.0 is not in the range"),
+        (("--stripe-faults", "timeout_after=2"), 2, "timeout_after must be a share, from 0 to 1"),
+        (("--price", "-1"), 2, "-1 is not in the range"),
     ],
 )
 def test_a_sale_that_can_not_be_held_is_refused_at_once(arguments: tuple[str, ...], status: int, told: str) -> None:
     assert told in fail("sale", *arguments, "--json", status=status)
+
+
+@pytest.mark.parametrize("option", [("--challenged", "0.1"), ("--stripe-faults", "timeout_after=0.1")])
+def test_a_sale_elsewhere_knows_no_stand_in(option: tuple[str, str]) -> None:
+    told = fail("sale", "--url", "http://127.0.0.1:1", *option, url="postgresql://127.0.0.1:1/x", status=2)
+    assert "need the stand-in for Stripe" in told
 
 
 def test_the_installed_command_is_this_one() -> None:
