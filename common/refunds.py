@@ -42,7 +42,7 @@ class Refunds:
         try:
             async with asyncio.timeout(ONE_CHARGE_SECONDS):
                 settlement = await self._carry_out(refund)
-        except (InDoubt, TimeoutError) as error:
+        except (InDoubt, Refused, TimeoutError) as error:
             settlement = _again(refund, "in_doubt", str(error) or "the provider took too long")
         try:
             settled: list[RefundSettled] = await self._database.call("settle_refunds", [settlement])

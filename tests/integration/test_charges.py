@@ -1,0 +1,86 @@
+"""What charges and refunds make of a payment provider's odd days: the real SDK, the stand-in for Stripe, PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from common.charges import Charges
+from common.database import Database
+from common.refunds import Refunds
+from common.stripe_payments import StripePayments
+from tests.conftest import Engine, order
+from tests.contract.stripe_stand_in import KEY, NO_LIMITS, StandIn, running
+
+PRICE = 3500
+WORK_SECONDS = 5.0
+PACE = 1000.0
+
+
+@pytest.fixture(scope="module")
+def stripe() -> Iterator[StandIn]:
+    with running(*NO_LIMITS) as stand_in:
+        yield stand_in
+
+
+class Shop:
+    """A drop with a price, and what charges its orders."""
+
+    def __init__(self, engine: Engine, stripe: StandIn, database: Database, provider: StripePayments) -> None:
+        self.engine, self.stripe = engine, stripe
+        self.charges, self.refunds = Charges(database, provider, PACE), Refunds(database, provider)
+
+    async def reserve(self, card: str = "pm_card_visa") -> str:
+        """A reserved order; its key is new, as the stand-in remembers the orders of other tests."""
+        wanted = order(uuid4().hex, payable=True, request={"payment_method": card})
+        await self.engine.accept(wanted)
+        await self.engine.reserve(wanted["order_id"])
+        return str(wanted["order_id"])
+
+    async def work(self) -> None:
+        """One round of looking after everything, as if all pauses and leases were over."""
+        for table in ("payments", "refunds"):
+            await self.engine.connection.execute(f"UPDATE {table} SET due_at = now() WHERE due_at IS NOT NULL")
+        await self.charges.work(WORK_SECONDS)
+        await self.refunds.work()
+
+    async def status(self, of: str) -> str:
+        return str(await self.engine.connection.fetchval("SELECT status FROM orders WHERE id = $1", of))
+
+    def net_minor(self, of: str) -> int:
+        """What the provider has kept for an order."""
+        moved = [movement for movement in self.stripe.movements() if movement["metadata"]["order_id"] == of]
+        return sum(m["amount"] if m["kind"] == "capture" else -m["amount"] for m in moved)
+
+    async def ask_refund(self, of: str, **wanted: Any) -> str:
+        """Write down that money is to go back; the refund's id."""
+        refund_id = str(uuid4())
+        answer = await self.engine.call("request_refund", {"refund_id": refund_id, "order_id": of, **wanted})
+        assert answer["outcome"] == "recorded"
+        return refund_id
+
+
+@pytest.fixture
+async def shop(engine: Engine, stripe: StandIn) -> AsyncIterator[Shop]:
+    stripe.control("faults", {})
+    await engine.create_drop(price=PRICE, items={"M": 10})
+    database, provider = Database(engine.url), StripePayments(KEY, f"http://127.0.0.1:{stripe.port}")
+    yield Shop(engine, stripe, database, provider)
+    await provider.close()
+    await database.close()
+    assert not await engine.violations()
+
+
+async def test_a_payment_that_the_provider_does_not_know_stops_nobody_else(shop: Shop) -> None:
+    stranger = await shop.reserve()
+    await shop.engine.call(
+        "settle_payments", [{"order_id": stranger, "outcome": "created", "provider_ref": "pi_of_another_account"}]
+    )
+    paid = await shop.reserve()
+    await shop.work()
+    assert await shop.status(stranger) == "reserved"
+    assert await shop.status(paid) == "confirmed"
+    assert await shop.engine.count("payments WHERE last_error LIKE '%resource_missing%'") == 1
