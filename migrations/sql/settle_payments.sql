@@ -2,7 +2,7 @@
 -- -> [{order_id, outcome, provider_ref}], in the same order: make ours what the provider says.
 --
 --   created          a payment exists there, unconfirmed. The first one written is the order's; the answer's provider_ref
---                    says which. `over` when the order no longer wants any: it must not be confirmed.
+--                    says which. `over` when the order is over or being called off: it must not be confirmed.
 --   captured         the money is there: the order is confirmed; if it no longer holds units, the money goes back.
 --   action_required  the buyer has to act, with client_secret, and has his hold's time for it from now.
 --   declined         for `reason`, and the provider can't capture it any more: the units go back on sale.
@@ -44,7 +44,7 @@ BEGIN
                 VALUES (gen_random_uuid(), s.order_id, p.amount_minor, 'no_stock');
                 verdict := 'refund_due';
             END IF;
-        ELSIF s.outcome = 'created' AND NOT p.is_open THEN
+        ELSIF s.outcome = 'created' AND (NOT p.is_open OR p.ending IS NOT NULL) THEN
             verdict := 'over';
         ELSIF s.outcome = 'created' THEN
             UPDATE payments SET provider_ref = coalesce(provider_ref, s.provider_ref), updated_at = clock_timestamp()

@@ -18,6 +18,7 @@ from tests.contract.stripe_stand_in import KEY, NO_LIMITS, StandIn, running
 PRICE = 3500
 WORK_SECONDS = 5.0
 PACE = 1000.0
+CLAIM_ALL = {"limit": 10, "pace": PACE, "burst": 10, "lease_seconds": 60}
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,16 @@ async def test_a_payment_that_the_provider_does_not_know_stops_nobody_else(shop:
     assert await shop.status(stranger) == "reserved"
     assert await shop.status(paid) == "confirmed"
     assert await shop.engine.count("payments WHERE last_error LIKE '%resource_missing%'") == 1
+
+
+async def test_an_order_that_is_called_off_while_its_payment_is_made_is_not_charged(shop: Shop) -> None:
+    called_off = await shop.reserve()
+    (claimed,) = (await shop.engine.call("claim_payments", CLAIM_ALL))["claimed"]
+    assert claimed["order_id"] == called_off
+    cancelled = await shop.engine.call("release_orders", [{"order_id": called_off, "reason": "buyer_cancelled"}])
+    assert cancelled[0]["outcome"] == "cancelling"
+    # whoever has the claim comes to know of it when he stores what he made
+    made: dict[str, Any] = {"order_id": called_off, "outcome": "created", "provider_ref": "pi_made_too_late"}
+    assert (await shop.engine.call("settle_payments", [made]))[0]["outcome"] == "over"
+    await shop.work()
+    assert await shop.status(called_off) == "cancelled"
