@@ -21,7 +21,8 @@ BEGIN
     IF is_named THEN
         chosen := named;
     ELSE
-        SELECT least((bounds->>'burst')::double precision, tokens + rate * extract(epoch FROM clock_timestamp() - at))
+        -- a clock may be behind: of a machine that took over, or one that was set right
+        SELECT least((bounds->>'burst')::double precision, tokens + rate * greatest(0, extract(epoch FROM clock_timestamp() - at)))
         INTO tokens_left FROM payment_pace WHERE provider = 'stripe' FOR NO KEY UPDATE;
         SELECT array_agg(p.order_id) INTO chosen FROM (
             SELECT order_id FROM payments WHERE due_at <= clock_timestamp() AND (attempt > 0 OR NOT started_only)

@@ -17,6 +17,7 @@ from tests.contract.stripe_stand_in import KEY, NO_LIMITS, StandIn, running
 
 PRICE = 3500
 WORK_SECONDS = 5.0
+STRIPE_SECONDS = 2.0  # above any answer of the stand-in, and soon over where it gives none
 PACE = 1000.0
 CLAIM_ALL = {"limit": 10, "pace": PACE, "burst": 10, "lease_seconds": 60}
 
@@ -65,7 +66,8 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(engine: Engine, stripe: StandIn) -> AsyncIterator[Shop]:
+async def shop(engine: Engine, stripe: StandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
+    monkeypatch.setattr("common.stripe_payments.STRIPE_SECONDS", STRIPE_SECONDS)
     stripe.control("faults", {})
     await engine.create_drop(price=PRICE, items={"M": 10})
     database, provider = Database(engine.url), StripePayments(KEY, f"http://127.0.0.1:{stripe.port}")
@@ -98,3 +100,10 @@ async def test_an_order_that_is_called_off_while_its_payment_is_made_is_not_char
     assert (await shop.engine.call("settle_payments", [made]))[0]["outcome"] == "over"
     await shop.work()
     assert await shop.status(called_off) == "cancelled"
+
+
+async def test_a_clock_that_was_set_back_stops_no_payment(shop: Shop) -> None:
+    paid = await shop.reserve()
+    await shop.engine.connection.execute("UPDATE payment_pace SET tokens = 0, at = now() + interval '1 hour'")
+    await shop.work()
+    assert await shop.status(paid) == "confirmed"
