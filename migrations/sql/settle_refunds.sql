@@ -24,7 +24,9 @@ BEGIN
                 updated_at = clock_timestamp() WHERE id = f.id;
             UPDATE payments SET refunded_minor = refunded_minor + f.amount_minor, updated_at = clock_timestamp()
             WHERE order_id = f.order_id;
-            PERFORM finish_refund(f.order_id, f.restock) FROM payments WHERE order_id = f.order_id AND refunded_minor = captured_minor;
+            PERFORM finish_refund(f.order_id, bool_or(r.restock)) FROM payments p JOIN refunds r ON r.order_id = p.order_id
+            WHERE p.order_id = f.order_id AND p.refunded_minor = p.captured_minor AND r.state = 'succeeded'
+            HAVING count(*) > 0;
         ELSIF f.is_open AND s.outcome = 'failed' THEN
             UPDATE refunds SET state = 'failed', due_at = NULL, last_error = s.error, updated_at = clock_timestamp() WHERE id = f.id;
         ELSIF f.is_open AND f.is_latest THEN

@@ -107,3 +107,15 @@ async def test_a_clock_that_was_set_back_stops_no_payment(shop: Shop) -> None:
     await shop.engine.connection.execute("UPDATE payment_pace SET tokens = 0, at = now() + interval '1 hour'")
     await shop.work()
     assert await shop.status(paid) == "confirmed"
+
+
+@pytest.mark.parametrize("last", [0, 1])
+async def test_units_go_back_on_sale_with_the_last_of_the_money_whichever_refund_that_is(shop: Shop, last: int) -> None:
+    refunded = await shop.reserve()
+    await shop.work()
+    refunds = [await shop.ask_refund(refunded, amount_minor=500), await shop.ask_refund(refunded, restock=True)]
+    for refund_id in (refunds[1 - last], refunds[last]):
+        await shop.refunds.work([refund_id])
+    assert await shop.status(refunded) == "refunded"
+    assert shop.net_minor(refunded) == 0
+    assert await shop.engine.count("items WHERE sold = 0 AND reserved = 0") == 1
