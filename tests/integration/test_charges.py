@@ -119,3 +119,17 @@ async def test_units_go_back_on_sale_with_the_last_of_the_money_whichever_refund
     assert await shop.status(refunded) == "refunded"
     assert shop.net_minor(refunded) == 0
     assert await shop.engine.count("items WHERE sold = 0 AND reserved = 0") == 1
+
+
+async def test_a_refund_whose_answer_got_lost_is_not_made_again_a_day_later(shop: Shop) -> None:
+    partly = await shop.reserve()
+    await shop.work()
+    await shop.ask_refund(partly, amount_minor=500)
+    shop.stripe.control("faults", {"timeout_after": 1})
+    await shop.work()
+    assert shop.net_minor(partly) == PRICE - 500
+    shop.stripe.control("faults", {})
+    shop.stripe.control("clock", {"advance_seconds": 25 * 3600})  # its idempotency key is forgotten
+    await shop.work()
+    assert shop.net_minor(partly) == PRICE - 500
+    assert await shop.engine.count("refunds WHERE state = 'succeeded'") == 1
