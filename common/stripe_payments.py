@@ -33,6 +33,7 @@ _STATES: dict[str, Any] = {
     "succeeded": "captured",
     "canceled": "cancelled",
 }
+_UNMADE = ("failed", "canceled")  # of a refund: the money is back with us
 _AUTHENTICATION = ("payment_intent_authentication_failure", "authentication_required")
 
 
@@ -119,17 +120,18 @@ class StripePayments:
         }
         key = f"{refund['refund_id']}-{refund['key_number']}"
         made = await _asked(self._client.v1.refunds.create_async(params, {"idempotency_key": key}))
-        if made.status in ("failed", "canceled"):
+        if made.status in _UNMADE:
             raise Refused(f"the refund has {made.status}")
         return made.id
 
     async def find_refund(self, refund: ClaimedRefund) -> str | None:
-        """Look through the payment's refunds; each tells in its metadata whose it is."""
+        """Look through the payment's refunds; each tells whose it is. One that has failed gave nothing back."""
         params: Any = {"payment_intent": refund["provider_ref"], "limit": PROVIDER_PAGE}
         while True:
             page = await _asked(self._client.v1.refunds.list_async(params))
             for made in page.data:
-                if made.metadata and made.metadata.to_dict().get("refund_id") == refund["refund_id"]:
+                is_ours = made.metadata and made.metadata.to_dict().get("refund_id") == refund["refund_id"]
+                if is_ours and made.status not in _UNMADE:
                     return str(made.id)
             if not page.has_more:
                 return None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
 
 from common.charges import Charges
 from common.database import Database
 from common.refunds import Refunds
 from common.stripe_payments import StripePayments
+from local.machine import free_port
 from tests.conftest import Engine, order
 from tests.contract.stripe_stand_in import KEY, NO_LIMITS, StandIn, running
 
@@ -32,7 +35,7 @@ class Shop:
     """A drop with a price, and what charges its orders."""
 
     def __init__(self, engine: Engine, stripe: StandIn, database: Database, provider: StripePayments) -> None:
-        self.engine, self.stripe = engine, stripe
+        self.engine, self.stripe, self.database = engine, stripe, database
         self.charges, self.refunds = Charges(database, provider, PACE), Refunds(database, provider)
 
     async def reserve(self, card: str = "pm_card_visa") -> str:
@@ -133,3 +136,36 @@ async def test_a_refund_whose_answer_got_lost_is_not_made_again_a_day_later(shop
     await shop.work()
     assert shop.net_minor(partly) == PRICE - 500
     assert await shop.engine.count("refunds WHERE state = 'succeeded'") == 1
+
+
+async def test_a_refund_that_has_failed_at_stripe_is_not_taken_for_made(shop: Shop) -> None:
+    kept = await shop.reserve()
+    await shop.work()
+    refund_id = await shop.ask_refund(kept)
+    failed = {"id": "re_failed", "object": "refund", "status": "failed", "metadata": {"refund_id": refund_id}}
+    async with answering({"POST": failed, "GET": {"object": "list", "has_more": False, "data": [failed]}}) as port:
+        provider = StripePayments(KEY, f"http://127.0.0.1:{port}")
+        await Refunds(shop.database, provider).work()
+        await provider.close()
+    assert await shop.status(kept) == "confirmed"
+    assert await shop.engine.count("refunds WHERE state = 'failed'") == 1
+    assert await shop.engine.connection.fetchval("SELECT refunded_minor FROM payments") == 0
+
+
+@asynccontextmanager
+async def answering(answers: dict[str, Any]) -> AsyncIterator[int]:
+    """A Stripe that gives one answer to each method, as the stand-in's banks never fail a refund; its port."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(answers[request.method])
+
+    app = web.Application()
+    app.router.add_route("*", "/v1/refunds", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield port
+    finally:
+        await runner.cleanup()
