@@ -65,8 +65,7 @@ class Charges:
         count, more = 0, True
         try:
             while time.monotonic() < deadline:
-                room = 0 if time.monotonic() < self._paused_until else CHARGES_MAX - len(under_way)
-                if room:
+                if room := self._room(len(under_way)):
                     found = await self._claim(room, only_started)
                     under_way |= {asyncio.create_task(self._look_after(payment)) for payment in found["claimed"]}
                     count, more = count + len(found["claimed"]), found["more"]
@@ -125,10 +124,12 @@ class Charges:
                 async with asyncio.timeout(ONE_CHARGE_SECONDS):
                     settlement = await self._carry_out(payment)
                 self._failures = 0
-            except (InDoubt, Refused, TimeoutError) as error:
-                # refused: it can't even be looked up, as with the key of another account; that is for a person to mend
+            except (InDoubt, TimeoutError) as error:
                 settlement = _doubt(payment, str(error) or "Stripe took too long")
                 self._note_failure()
+            except Refused as error:  # it can't even be looked up, as with another account's key: a person has to look
+                log(logging.ERROR, "Stripe refuses to show a payment", order_id=payment["order_id"], cause=error)
+                settlement = _doubt(payment, str(error))
             if settlement is not None:
                 await self.settle(settlement)
         except (DatabaseUnavailable, Overloaded, BadItem) as error:
@@ -169,6 +170,12 @@ class Charges:
         made = await self._provider.create(payment)
         stored = await self.settle({"order_id": payment["order_id"], "outcome": "created", "provider_ref": made})
         return None if stored["outcome"] == "over" else stored["provider_ref"]
+
+    def _room(self, under_way: int) -> int:
+        """How many more may be tried now. While the provider is down it is one at a time, to see whether it is back."""
+        if self._failures < FAILURES_MAX:
+            return CHARGES_MAX - under_way
+        return int(not under_way and time.monotonic() >= self._paused_until)
 
     def _note_failure(self) -> None:
         self._failures += 1

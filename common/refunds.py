@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from common.charges import Caller
 from common.contracts import ClaimedRefund, RefundBounds, RefundSettled, RefundSettlement
 from common.database import DatabaseUnavailable
 from common.logs import log
 from common.payments import InDoubt, PaymentProvider, Refused
-from common.settings import DOUBT_SECONDS, DOUBT_SECONDS_MAX, LEASE_SECONDS, ONE_CHARGE_SECONDS, REFUNDS_MAX
+from common.settings import (
+    DOUBT_SECONDS,
+    DOUBT_SECONDS_MAX,
+    LEASE_SECONDS,
+    ONE_CHARGE_SECONDS,
+    REFUND_SECONDS,
+    REFUNDS_MAX,
+)
 
 
 class Refunds:
@@ -22,14 +30,17 @@ class Refunds:
     async def work(self, refund_ids: list[str] | None = None) -> int:
         """Make the refunds that are due, or those that are named, a few at a time; how many were tried.
 
+        What is left after REFUND_SECONDS, in which a silent provider lets hardly any through, is the next one's.
+
         Raises:
             DatabaseUnavailable: they can't be claimed now.
         """
         bounds: RefundBounds = {"limit": REFUNDS_MAX, "lease_seconds": LEASE_SECONDS}
         if refund_ids is not None:
             bounds["refund_ids"] = refund_ids
+        deadline = time.monotonic() + REFUND_SECONDS
         count = 0
-        while claimed := await self._claim(bounds):
+        while time.monotonic() < deadline and (claimed := await self._claim(bounds)):
             await asyncio.gather(*(self._look_after(refund) for refund in claimed))
             count += len(claimed)
         return count

@@ -13,6 +13,7 @@ from aiohttp import web
 from common.charges import Charges
 from common.database import Database
 from common.refunds import Refunds
+from common.settings import FAILURES_MAX, PAYMENTS_BURST, REFUNDS_MAX
 from common.stripe_payments import StripePayments
 from local.machine import free_port
 from tests.conftest import Engine, order
@@ -22,6 +23,7 @@ PRICE = 3500
 WORK_SECONDS = 5.0
 STRIPE_SECONDS = 2.0  # above any answer of the stand-in, and soon over where it gives none
 PACE = 1000.0
+FAILURE_PAUSE_SECONDS = 0.2
 CLAIM_ALL = {"limit": 10, "pace": PACE, "burst": 10, "lease_seconds": 60}
 
 
@@ -72,7 +74,7 @@ class Shop:
 async def shop(engine: Engine, stripe: StandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
     monkeypatch.setattr("common.stripe_payments.STRIPE_SECONDS", STRIPE_SECONDS)
     stripe.control("faults", {})
-    await engine.create_drop(price=PRICE, items={"M": 10})
+    await engine.create_drop(price=PRICE, items={"M": 100})
     database, provider = Database(engine.url), StripePayments(KEY, f"http://127.0.0.1:{stripe.port}")
     yield Shop(engine, stripe, database, provider)
     await provider.close()
@@ -169,3 +171,35 @@ async def answering(answers: dict[str, Any]) -> AsyncIterator[int]:
         yield port
     finally:
         await runner.cleanup()
+
+
+async def test_refunds_that_nobody_answers_hold_nothing_up_for_long(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.refunds.REFUND_SECONDS", STRIPE_SECONDS / 2)
+    asked = [await shop.reserve() for _ in range(REFUNDS_MAX + 1)]
+    await shop.work()
+    for refunded in asked:
+        await shop.ask_refund(refunded)
+    shop.stripe.control("faults", {"timeout_before": 1})
+    assert await shop.refunds.work() == REFUNDS_MAX
+    shop.stripe.control("faults", {})
+    await shop.work()
+    await shop.work()
+    assert [shop.net_minor(refunded) for refunded in asked] == [0] * len(asked)
+
+
+async def test_a_provider_that_is_down_is_tried_with_one_order_at_a_time(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.charges.FAILURE_PAUSE_SECONDS", FAILURE_PAUSE_SECONDS)
+    waiting = [await shop.reserve() for _ in range(70)]
+    shop.stripe.control("faults", {"rate_limit": 1})
+    for _ in range(3):
+        await shop.charges.work(5 * FAILURE_PAUSE_SECONDS)
+    attempts = await shop.engine.connection.fetchval("SELECT sum(attempt) FROM payments")
+    assert attempts < FAILURES_MAX + PAYMENTS_BURST + 3 * 5 + 1
+    shop.stripe.control("faults", {})
+    await shop.charges.work(WORK_SECONDS)
+    await shop.work()
+    assert [shop.net_minor(paid) for paid in waiting] == [PRICE] * len(waiting)
