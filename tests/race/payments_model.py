@@ -123,8 +123,10 @@ class Payments(Books):
             return "unknown_payment"
         if fact.outcome == "captured":
             return self._capture(fact, payment)
+        if fact.outcome == "created" and (not found.is_held or payment.ending):
+            return "over"
         if not found.is_held:
-            return "over" if fact.outcome == "created" else None
+            return None
         if fact.outcome == "created":
             payment.ref = payment.ref or fact.ref
         elif fact.outcome == "in_doubt":
