@@ -265,7 +265,7 @@ mutations = st.lists(st.tuples(st.integers(0, 100), st.sampled_from("0aft1v=,"))
 def test_no_header_passes_that_stripes_own_check_refuses(
     body: str, signed: str | None, changes: list[tuple[int, str]], seconds: int
 ) -> None:
-    """Times ahead of the clock are for Stripe's own check never too far. (Spaces are left out: ours takes them around parts.)"""
+    """Stripe's takes any time ahead of its clock. (Spaces are left out: ours takes them around parts.)"""
     header = official(body if signed is None else signed, SECRET, ago(-seconds))
     for at, character in changes:
         header = header[:at] + character + header[at + 1 :]
