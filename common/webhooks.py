@@ -47,16 +47,25 @@ def parse_event(body: bytes) -> ProviderEvent | None:
     try:
         event = json.loads(body)
         state, intent = _STATES.get(event["type"]), event["data"]["object"]
-        if state is None or "order_id" not in (intent.get("metadata") or {}):
+        order_id = _order_id(intent.get("metadata") or {})
+        if state is None or order_id is None:
             return None
         return {
             "schema_version": 1,
             "kind": "provider_event",
             "event_id": str(event["id"]),
-            "order_id": str(UUID(intent["metadata"]["order_id"])),
+            "order_id": order_id,
             "provider_ref": str(intent["id"]),
             "state": state,
             "captured_minor": int(intent.get("amount_received") or 0),
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Problem("malformed-json", "Send an event of Stripe's as JSON.") from error
+
+
+def _order_id(metadata: dict[str, Any]) -> str | None:
+    """The order's id, if it is one of ours: another shop on the same account may have order ids of its own."""
+    try:
+        return str(UUID(metadata.get("order_id", "")))
+    except (ValueError, AttributeError):  # no UUID, or no text
+        return None

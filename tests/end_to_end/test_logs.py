@@ -211,7 +211,7 @@ def said(postgres: Postgres, template: str, tmp_path_factory: pytest.TempPathFac
             start(function, " without a database", NOWHERE)
         start("checkout", " without a queue", PUBSUB_EMULATOR_HOST="127.0.0.1:1")
         start("process_order", " as text", MERCHDROP_LOG_FORMAT="text")
-        endpoints = {"process-order": urls["process_order"], "charge-order": urls["charge_order"]}
+        endpoints = {"process-order": urls["process_order"], "charge-order": "http://127.0.0.1:1"}
         ensure_topology(queue, PROJECT, endpoints)
         asyncio.run(play(url, urls))
     return {path.name: path.read_text().splitlines() for path in directory.iterdir()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 from typing import Any
 from uuid import uuid4
 
@@ -23,8 +23,10 @@ from hypothesis.stateful import (
 
 from local.postgres import Postgres
 from tests.conftest import execute, order_id
-from tests.race.calls import CONNECTIONS, Call, Database, accept, release, reserve, restock, set_state
-from tests.race.model import PRICES, WINDOWS, Model, Wanted
+from tests.race.books import PRICES, Wanted
+from tests.race.calls import CONNECTIONS, Among, Call, Database, accept, release, reserve, restock, set_state
+from tests.race.model import WINDOWS, Model
+from tests.race.money import Move, call_of, moves
 
 HISTORIES, STEPS = 80, 50
 DROPS_MAX = 6
@@ -36,7 +38,7 @@ next_states = st.sampled_from(["live"] * 5 + ["paused"] * 4 + ["draft", "ended",
 windows = st.sampled_from(["open"] * 10 + ["early", "over"])
 skus = st.sampled_from(["A", "A", "A", "B", "B", "B", "C"])
 stocks = st.fixed_dictionaries(
-    {"A": st.integers(1, 5), "B": st.integers(1, 7), "C": st.sampled_from([NOT_SOLD, 0, 1, 2, 4, 7])}
+    {"A": st.integers(1, 5), "B": st.sampled_from([1, 2, 3, 5, 7, 30]), "C": st.sampled_from([NOT_SOLD, 0, 1, 2, 4, 7])}
 ).map(lambda items: {sku: stock for sku, stock in items.items() if stock != NOT_SOLD})
 limits = st.sampled_from([None, None, 3, 5])
 picks = st.lists(st.integers(0, 99), min_size=1, max_size=6)
@@ -62,18 +64,19 @@ class Cart:
     flaws: dict[str, Any]
 
 
-carts = st.lists(
-    st.builds(
+def carts_of(skus: st.SearchStrategy[str]) -> st.SearchStrategy[list[Cart]]:
+    cart = st.builds(
         Cart,
         recency=recencies,
         key=st.integers(0, 40),
         customer=st.sampled_from(["x", "x", "y", "z"]),
         items=st.dictionaries(skus, st.sampled_from([1, 1, 2, 3]), min_size=1, max_size=2),
         flaws=flaws,
-    ),
-    min_size=1,
-    max_size=8,
-)
+    )
+    return st.lists(cart, min_size=1, max_size=8)
+
+
+carts, dear_carts = carts_of(skus), carts_of(st.sampled_from(["B", "C"]))
 
 
 class Histories(RuleBasedStateMachine):
@@ -100,6 +103,35 @@ class Histories(RuleBasedStateMachine):
     @rule(recency=recencies, state=next_states)
     def set_drop_state(self, recency: int, state: str) -> None:
         self.one(set_state(self.drop(recency), state))
+
+    @rule(one_by_one=st.lists(moves, min_size=1, max_size=8))
+    def move_money(self, one_by_one: list[Move]) -> None:
+        for move in one_by_one if self.model.payments else []:
+            self.one(call_of(move, self.model))
+            self.the_books_equal_the_model()
+
+    @rule(together=st.lists(moves, min_size=2, max_size=CONNECTIONS))
+    def move_money_at_once(self, together: list[Move]) -> None:
+        if self.model.payments:
+            self.at_once(*(call_of(move, self.model) for move in together))
+
+    @rule(batch=dear_carts, one_by_one=st.lists(moves, min_size=1, max_size=8))
+    def sell_and_move_money(self, batch: list[Cart], one_by_one: list[Move]) -> None:
+        self.accept_orders_and_reserve_them(batch)
+        self.move_money(one_by_one)
+
+    @rule(batch=dear_carts, first=moves, together=st.lists(moves, min_size=2, max_size=CONNECTIONS))
+    def sell_and_move_money_at_once(self, batch: list[Cart], first: Move, together: list[Move]) -> None:
+        self.sell_and_move_money(batch, [first])
+        self.move_money_at_once(together)
+
+    @rule(which=picks)
+    def let_time_pass(self, which: list[int]) -> None:
+        held = [one for one, found in self.model.orders.items() if found.is_late is False]
+        ids = [held[n % len(held)] for n in which if held]
+        self.database.end_holds(ids)
+        for one in ids:
+            self.model.orders[one].is_late = True
 
     @rule(recency=recencies, sku=skus, quantity=st.integers(1, 4), ref=st.integers(0, 5))
     def restock_item(self, recency: int, sku: str, quantity: int, ref: int) -> None:
@@ -184,30 +216,31 @@ class Histories(RuleBasedStateMachine):
         return waiting[::2], waiting[:1] + waiting[1::2]
 
     def one(self, call: Call) -> None:
-        assert self.database.call(call) == [call.expected(self.model)]
+        assert self.database.call(call) == [call.expected(self.model, None)]
 
     def at_once(self, *calls: Call) -> None:
         """Whatever the calls did at the same moment, they could have done one after the other, in some order."""
         answers = self.database.call(*calls)
         books = self.database.books()
         for turns in permutations(zip(calls, answers, strict=True)):
-            if model := after(self.model, turns):
-                model.take_ages([row[0] for row in books["orders"]])
-                if model.books() == books:
-                    self.model = model
-                    return
+            for among in product(*(call.among(self.model, answer) for call, answer in turns)):
+                if model := after(self.model, turns, among):
+                    model.take_ages(books)
+                    if model.books() == books:
+                        self.model = model
+                        return
         raise AssertionError(f"in no order would {calls} answer {answers} and leave {books}")
 
 
-def after(model: Model, turns: Sequence[tuple[Call, Any]]) -> Model | None:
+def after(model: Model, turns: Sequence[tuple[Call, Any]], among: Sequence[Among]) -> Model | None:
     """The model after these calls, one by one, or None where an answer contradicts it.
 
     What a call says of an order that another one moved meanwhile may be what it did, or what the other did later.
     """
     stages: list[Model] = []
-    for call, answer in turns:
+    for (call, answer), these in zip(turns, among, strict=True):
         model = model.copy()
-        expected = call.expected(model)
+        expected = call.expected(model, these)
         if answer.keys() != expected.keys() if call.moves_orders else answer != expected:
             return None
         stages.append(model)
