@@ -125,7 +125,7 @@ class Charges:
                 async with asyncio.timeout(ONE_CHARGE_SECONDS):
                     settlement = await self._carry_out(payment)
                 self._failures = 0
-            except (InDoubt, TimeoutError) as error:
+            except (InDoubt, Refused, TimeoutError) as error:  # refused: it doesn't even tell how the payment stands
                 settlement = _doubt(payment, str(error) or "Stripe took too long")
                 self._note_failure()
             if settlement is not None:

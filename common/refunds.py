@@ -42,7 +42,7 @@ class Refunds:
         try:
             async with asyncio.timeout(ONE_CHARGE_SECONDS):
                 settlement = await self._carry_out(refund)
-        except (InDoubt, TimeoutError) as error:
+        except (InDoubt, Refused, TimeoutError) as error:  # refused: to tell what became of it
             settlement = _again(refund, "in_doubt", str(error) or "the provider took too long")
         try:
             settled: list[RefundSettled] = await self._database.call("settle_refunds", [settlement])
@@ -52,6 +52,9 @@ class Refunds:
             log(logging.ERROR, "a refund can't be made; look at the payment", order_id=refund["order_id"])
 
     async def _carry_out(self, refund: ClaimedRefund) -> RefundSettlement:
+        if refund["attempt"] > 1 and (found := await self._provider.find_refund(refund)):
+            # an earlier call made it; its key may be forgotten by now, and would give the money back once more
+            return _succeeded(refund, found)
         unmade: RefundSettlement
         try:
             return _succeeded(refund, await self._provider.refund(refund))
