@@ -10,6 +10,7 @@ from cli.books import audit
 from cli.drops import drop
 from cli.migrate import migrate
 from cli.orders import order
+from cli.payments import payments
 from cli.sale import sale
 from cli.up import local, up
 from local.machine import LocalError
@@ -39,5 +40,5 @@ def main() -> None:
     """
 
 
-for command in (up, local, migrate, drop, order, audit, sale):
+for command in (up, local, migrate, drop, order, payments, audit, sale):
     main.add_command(command)

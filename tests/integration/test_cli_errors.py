@@ -30,6 +30,7 @@ ON_THE_DATABASE = [
     ("order", "show", "0b9a5b0e-0000-8000-8000-000000000000"),
     ("order", "cancel", "0b9a5b0e-0000-8000-8000-000000000000"),
     ("order", "refund", "0b9a5b0e-0000-8000-8000-000000000000"),
+    ("payments", "check", "tee"),
     ("audit",),
 ]
 
