@@ -100,9 +100,14 @@ def totals(payments: Iterable[tuple[int, int]]) -> Totals:
     return Totals(len(money), sum(captured for captured, _ in money), sum(refunded for _, refunded in money))
 
 
+def is_charging(ours: OurPayment) -> bool:
+    """Whether the provider may be a step ahead of us with the charge."""
+    return ours["status"] in ("reserved", "action_required")
+
+
 def is_under_way(ours: OurPayment) -> bool:
-    """Whether the provider may be a step ahead of us, with a charge or with a refund."""
-    return ours["status"] in ("reserved", "action_required") or ours["refunding_minor"] > 0
+    """Whether the provider may be a step ahead of us, with the charge or with a refund."""
+    return is_charging(ours) or ours["refunding_minor"] > 0
 
 
 def is_idle(theirs: ProviderPayment) -> bool:
@@ -117,12 +122,11 @@ def strays(ours: Iterable[OurPayment], theirs: Iterable[ProviderPayment]) -> lis
 
 
 def differences(ours: Sequence[OurPayment], theirs: Sequence[ProviderPayment]) -> list[Difference]:
-    """Where the two disagree, leaving out what is under way."""
+    """Where the two disagree, leaving out what is under way and may still come to agree."""
     by_ref = {payment.ref: payment for payment in theirs}
     found = [
         Difference(kind, row["order_id"], row["provider_ref"], text)
         for row in ours
-        if not is_under_way(row)
         for kind, text in _of_own(row, by_ref.get(row["provider_ref"] or ""))
     ]
     by_order = {row["order_id"]: row for row in ours}
@@ -136,7 +140,7 @@ def differences(ours: Sequence[OurPayment], theirs: Sequence[ProviderPayment]) -
 
 def _of_own(row: OurPayment, own: ProviderPayment | None) -> Iterator[tuple[Kind, str]]:
     """An order's payment beside the same one there."""
-    here, order = row["captured_minor"], f"the order is {row['status']}"
+    here, order, refunded = row["captured_minor"], f"the order is {row['status']}", row["refunded_minor"]
     if own is None:
         if row["provider_ref"] is not None or here:
             yield "missing_there", f"the provider does not have the payment; {order}, {here} captured here"
@@ -145,14 +149,17 @@ def _of_own(row: OurPayment, own: ProviderPayment | None) -> Iterator[tuple[Kind
         yield "wrong_currency", f"{own.currency} there, {row['currency']} here"
     if own.amount_minor != row["amount_minor"]:
         yield "wrong_amount", f"a payment of {own.amount_minor} there, of {row['amount_minor']} here"
+    if is_charging(row):
+        return
     if own.captured_minor and not here:
         yield "captured_there_only", f"{own.captured_minor} captured there, nothing here; {order}"
     elif here and not own.captured_minor:
         yield "captured_here_only", f"{here} captured here, nothing there: the payment is {own.state}"
     elif own.captured_minor != here:
         yield "wrong_amount", f"{own.captured_minor} captured there, {here} here"
-    if own.refunded_minor != row["refunded_minor"]:
-        yield "refunded_differs", f"{own.refunded_minor} refunded there, {row['refunded_minor']} here"
+    if not refunded <= own.refunded_minor <= refunded + row["refunding_minor"]:
+        on_the_way = f" and {row['refunding_minor']} on their way" if row["refunding_minor"] else ""
+        yield "refunded_differs", f"{own.refunded_minor} refunded there, {refunded} here{on_the_way}"
     if not here and own.state != "captured" and not is_idle(own):
         yield "open_there", f"the payment is {own.state} there and can still be paid; {order}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,26 @@ async def test_all_pages_are_read_although_answers_get_lost(till: Till, monkeypa
     found = await check(till, status=0)
     assert (found["there"]["payments"], found["there"]["captured_minor"]) == (PROVIDER_PAGE + 1, 3500)
     assert (found["idle"], lost >= 4) == (PROVIDER_PAGE, True)
+
+
+async def test_the_clocks_may_differ(till: Till) -> None:
+    await till.charged()
+    await till.engine.connection.execute("UPDATE orders SET accepted_at = accepted_at + interval '50 minutes'")
+    assert (await check(till, status=0))["there"]["payments"] == 1
+
+
+async def test_the_provider_of_a_local_engine_is_asked_for_its_own_database_alone(
+    till: Till, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await till.charged()
+    monkeypatch.delenv("MERCHDROP_STRIPE_API_KEY")
+    monkeypatch.delenv("MERCHDROP_STRIPE_API_BASE")
+    command = ("payments", "check", till.drop_id, "--data-dir", str(tmp_path))
+    stack = {"database_url": till.engine.url, "stripe_url": till.api_base}
+    (tmp_path / "stack.json").write_text(json.dumps(stack))
+    assert (await till.tell(*command))["there"]["captured_minor"] == 3500
+    (tmp_path / "stack.json").write_text(json.dumps({**stack, "database_url": "postgresql://elsewhere/x"}))
+    assert "no payment provider" in await till.fail(*command)
 
 
 async def test_what_can_not_be_compared_is_told(till: Till, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

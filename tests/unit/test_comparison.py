@@ -50,3 +50,27 @@ def test_totals_of_another_currency_are_not_added_up() -> None:
     found = compare("EUR", [CONFIRMED], [listed], [CONFIRMED])
     assert [difference.kind for difference in found.differences] == ["wrong_currency"]
     assert (found.here.net_minor, found.there.net_minor) == (500, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "listed", "kinds"),
+    [
+        (RESERVED, LISTED_OPEN, []),
+        (RESERVED, LISTED_CAPTURED, []),
+        (ours("reserved", ref=None), None, []),
+        (RESERVED, None, ["missing_there"]),
+        (RESERVED, ProviderPayment("pi", "one", "open", 400, "EUR", 0, 0), ["wrong_amount"]),
+        (RESERVED, ProviderPayment("pi", "one", "open", 500, "USD", 0, 0), ["wrong_currency"]),
+        (ours("confirmed", 500, refunding=500), LISTED_CAPTURED, []),
+        (ours("confirmed", 500, refunding=500), LISTED_REFUNDED, []),
+        (ours("confirmed", 500, refunding=400), LISTED_REFUNDED, ["refunded_differs"]),
+        (ours("confirmed", 500, 100, refunding=400), LISTED_CAPTURED, ["refunded_differs"]),
+        (ours("expired"), LISTED_OPEN, []),  # unconfirmed, and nobody has its secret
+        (ours("expired"), ProviderPayment("pi", "one", "failed", 500, "EUR", 0, 0), ["open_there"]),
+    ],
+)
+def test_what_is_under_way_may_be_a_step_behind_and_no_more(
+    row: OurPayment, listed: ProviderPayment | None, kinds: list[str]
+) -> None:
+    found = compare("EUR", [row], [listed] if listed else [], [row])
+    assert [difference.kind for difference in found.differences] == kinds
