@@ -1,40 +1,17 @@
-"""`merchdrop order show` and `merchdrop audit`."""
+"""`merchdrop audit`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import click
 
 from cli.database import Books, with_books
-from cli.output import common_options, moment, print_fields, print_json, print_table
+from cli.output import common_options, moment, print_json
 
-_ORDER = (
-    "SELECT order_id, drop_id, idempotency_key, status, reason, items, amount_minor, currency, accepted_at, updated_at"
-    " FROM shown_orders WHERE order_id = $1"
-)
 LISTED_MAX = 1_000  # rows of a broken book; whoever has more has one cause
 PRINTED_MAX = 20  # of them, for people
-
-
-@click.group()
-def order() -> None:
-    """Look at orders."""
-
-
-@order.command()
-@click.argument("order_id", type=click.UUID)
-@common_options
-def show(order_id: UUID, data_dir: Path, as_json: bool) -> None:
-    """Show an order."""
-    if not (found := with_books(data_dir, lambda books: books.rows(_ORDER, order_id))):
-        raise click.ClickException(f"there is no order {order_id} in the database; it may still be in the queue")
-    if as_json:
-        print_json(found[0])
-    else:
-        _print_order(found[0])
 
 
 @click.command()
@@ -60,24 +37,6 @@ def audit(drop_id: str | None, data_dir: Path, as_json: bool) -> None:
         _print_audit(violations, late)
     if violations:
         raise SystemExit(1)
-
-
-def _print_order(order: dict[str, Any]) -> None:
-    print_fields(
-        {
-            "order": order["order_id"],
-            "drop": order["drop_id"],
-            "key": order["idempotency_key"],
-            "status": order["status"],
-            "reason": order["reason"],
-            "amount": f"{order['amount_minor']} ({order['currency']}, minor units)",
-            "accepted": f"{moment(order['accepted_at'])} UTC",
-            "updated": f"{moment(order['updated_at'])} UTC",
-        }
-    )
-    click.echo()
-    columns = ("sku", "quantity", "unit_price_minor")
-    print_table(("sku", "quantity", "unit price"), [[item[name] for name in columns] for item in order["items"] or []])
 
 
 def _print_audit(violations: list[dict[str, Any]], late: list[dict[str, Any]]) -> None:

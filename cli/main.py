@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
-from cli.books import audit, order
+from cli.books import audit
 from cli.drops import drop
 from cli.migrate import migrate
+from cli.orders import order
+from cli.payments import payments
 from cli.sale import sale
 from cli.up import local, up
 from local.machine import LocalError
@@ -33,9 +35,10 @@ def main() -> None:
     """Run limited drops: make one, watch it sell, check its books.
 
     Commands find the database by MERCHDROP_DATABASE_URL, or by --data-dir of an engine that runs on this machine.
-    Exit status: 0 all is well, 1 it failed or a promise is broken, 2 it was called wrongly.
+    Exit status: 0 all is well, 1 it failed or a promise is broken, 2 it was called wrongly, 3 it is under way, and
+    reconcile ends it.
     """
 
 
-for command in (up, local, migrate, drop, order, audit, sale):
+for command in (up, local, migrate, drop, order, payments, audit, sale):
     main.add_command(command)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+UNDER_WAY = 3  # an exit status: it is written down, and reconcile ends it
 NAME_WIDTH_MAX = 40  # a longer id is folded: the other columns need room on a narrow terminal
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -214,7 +214,7 @@ class RefundRequest(TypedDict):
 class RefundRequested(TypedDict):
     """request_refund returns this; `left_minor` can still be refunded afterwards."""
 
-    outcome: Literal["recorded", "replayed", "unknown_order", "nothing_left", "too_much", "not_all"]
+    outcome: Literal["recorded", "replayed", "conflict", "unknown_order", "nothing_left", "too_much", "not_all"]
     refund_id: str
     amount_minor: int
     left_minor: int

@@ -29,16 +29,17 @@ class Refused(Exception):
     """The provider will not do it, however often it is asked."""
 
 
+# `open`: nobody has tried to charge it. `failed`: the buyer's bank or the buyer refused, and another card could still
+# be tried. `processing`: the bank has not answered yet. Only `captured` and `cancelled` are final.
+State = Literal["open", "action_required", "processing", "failed", "captured", "cancelled"]
+
+
 @dataclass(frozen=True)
 class Standing:
-    """How a payment stands at the provider.
-
-    `open`: nobody has tried to charge it. `failed`: the buyer's bank or the buyer refused, and another card could still
-    be tried. `processing`: the bank has not answered yet. Only `captured` and `cancelled` are final.
-    """
+    """How a payment stands at the provider."""
 
     ref: str
-    state: Literal["open", "action_required", "processing", "failed", "captured", "cancelled"]
+    state: State
     captured_minor: int = 0
     reason: DeclineReason | None = None  # why the last attempt to charge it failed
     client_secret: str | None = field(default=None, repr=False)
@@ -50,7 +51,7 @@ class ProviderPayment:
 
     ref: str
     order_id: str
-    state: str  # in the provider's words
+    state: State
     amount_minor: int
     currency: str
     captured_minor: int

@@ -65,6 +65,7 @@ REFUND_SECONDS = 10.0  # for the refunds of one wake-up, or of one pass of recon
 WEBHOOK_TOLERANCE_SECONDS = 300  # as Stripe's own libraries have it: an older signature may be a replay
 PROVIDER_PAGE = 100  # payments in one answer when all are listed; Stripe's maximum
 PROVIDER_LIST_PAUSE_SECONDS = 0.1  # between two pages, so that a listing leaves room for charges
+PROVIDER_PAGE_TRIES = 5  # of a page that fails, DOUBT_SECONDS apart: one error must not cost the hundreds before it
 
 # --- caches ------------------------------------------------------------------------------------------------------
 FINAL_ORDERS_MAX = 10_000  # about 10 MB of orders whose state has no exit

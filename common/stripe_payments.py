@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from datetime import datetime
@@ -11,21 +12,24 @@ import aiohttp
 
 from common.contracts import ClaimedPayment, ClaimedRefund, DeclineReason
 from common.logs import log
-from common.payments import InDoubt, ProviderPayment, Refused, Standing
+from common.payments import InDoubt, ProviderPayment, Refused, Standing, State
 from common.settings import (
     CHARGES_MAX,
+    DOUBT_SECONDS,
+    PROVIDER_LIST_PAUSE_SECONDS,
     PROVIDER_PAGE,
+    PROVIDER_PAGE_TRIES,
     STRIPE_CONNECT_SECONDS,
     STRIPE_SECONDS,
     SettingsError,
 )
 
 if TYPE_CHECKING:
-    from stripe import PaymentIntent, StripeClient
+    from stripe import ListObject, PaymentIntent, StripeClient
 
 Answer = TypeVar("Answer")
 
-_STATES: dict[str, Any] = {
+_STATES: dict[str, State] = {
     "requires_payment_method": "failed",  # created with one: it has lost it to a failure
     "requires_confirmation": "open",
     "requires_action": "action_required",
@@ -145,7 +149,7 @@ class StripePayments:
             "expand": ["data.latest_charge"],
         }
         while True:
-            page = await _asked(self._client.v1.payment_intents.list_async(params))
+            page = await self._list(params)
             for intent in page.data:
                 metadata = intent.metadata.to_dict() if intent.metadata else {}
                 if metadata.get("drop_id") == drop_id:
@@ -153,6 +157,15 @@ class StripePayments:
             if not page.has_more:
                 return
             params["starting_after"] = page.data[-1].id
+            await asyncio.sleep(PROVIDER_LIST_PAUSE_SECONDS)
+
+    async def _list(self, params: Any) -> ListObject[PaymentIntent]:
+        for _ in range(PROVIDER_PAGE_TRIES - 1):
+            try:
+                return await _asked(self._client.v1.payment_intents.list_async(params))
+            except InDoubt:
+                await asyncio.sleep(DOUBT_SECONDS)
+        return await _asked(self._client.v1.payment_intents.list_async(params))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -205,7 +218,7 @@ def _in_books(intent: PaymentIntent, order_id: str) -> ProviderPayment:
     return ProviderPayment(
         intent.id,
         order_id,
-        intent.status,
+        _STATES.get(intent.status, "processing"),
         intent.amount,
         intent.currency.upper(),
         captured_minor=intent.amount_received,

@@ -24,7 +24,7 @@ GRANT EXECUTE ON FUNCTION claim_payments, settle_payments, claim_refunds, settle
 GRANT EXECUTE ON FUNCTION reject_messages TO merchdrop_charge_order;
 GRANT EXECUTE ON FUNCTION claim_waiting_orders, mark_unpublished, expire_holds TO merchdrop_reconcile;
 GRANT EXECUTE ON FUNCTION release_orders, request_refund TO merchdrop_operator;
-GRANT SELECT ON shown_payments, ledger TO merchdrop_operator;
+GRANT SELECT ON shown_payments, shown_refunds, ledger TO merchdrop_operator;
 GRANT SELECT ON waiting_payments TO merchdrop_reconcile;
 GRANT EXECUTE ON FUNCTION create_drop, set_drop_state, restock_item TO merchdrop_operator;
 GRANT SELECT ON audit_violations, late_orders TO merchdrop_reconcile, merchdrop_operator;

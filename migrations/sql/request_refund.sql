@@ -1,8 +1,8 @@
 -- request_refund({refund_id, order_id, amount_minor, restock}) -> {outcome, refund_id, amount_minor, left_minor}: write down
 -- that money is to go back, before anybody asks the provider. Without amount_minor it is all that is left. outcome: `recorded`,
--- `replayed` (the same refund_id again), `unknown_order`, `nothing_left` (nothing was captured, or all of it is on its way
--- back), `too_much`, or `not_all` (units can only go back on sale with the last of the money). left_minor is what can
--- still be refunded after this.
+-- `replayed` (the same refund_id again), `conflict` (another refund has that id), `unknown_order`, `nothing_left` (nothing was
+-- captured, or all of it is on its way back), `too_much`, or `not_all` (units can only go back on sale with the last of the
+-- money). left_minor is what can still be refunded after this.
 CREATE OR REPLACE FUNCTION request_refund(wanted jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -18,6 +18,8 @@ BEGIN
     amount := coalesce((wanted->>'amount_minor')::bigint, free_minor);
     SELECT * INTO known FROM refunds WHERE id = (wanted->>'refund_id')::uuid;
     verdict := CASE
+        WHEN known.order_id <> asked OR known.amount_minor <> (wanted->>'amount_minor')::bigint
+            OR known.restock <> coalesce((wanted->>'restock')::boolean, false) THEN 'conflict'
         WHEN known.id IS NOT NULL THEN 'replayed'
         WHEN NOT EXISTS (SELECT 1 FROM orders WHERE id = asked) THEN 'unknown_order'
         WHEN free_minor = 0 THEN 'nothing_left'

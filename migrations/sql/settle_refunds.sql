@@ -3,7 +3,7 @@
 -- has to look), `in_doubt` (look again in retry_seconds), or `unmade` (it was not made, and its idempotency key is spent:
 -- the next attempt takes another one); the last two count only for the latest claim. The answer has the refund's state
 -- afterwards, or `unknown_refund`. When all that was captured has gone back, the order is refunded, and its units go back
--- on sale if that was asked for.
+-- on sale if any of its refunds asked for that: the one that did need not be the last to succeed.
 CREATE OR REPLACE FUNCTION settle_refunds(batch jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -24,9 +24,8 @@ BEGIN
                 updated_at = clock_timestamp() WHERE id = f.id;
             UPDATE payments SET refunded_minor = refunded_minor + f.amount_minor, updated_at = clock_timestamp()
             WHERE order_id = f.order_id;
-            PERFORM finish_refund(f.order_id, bool_or(r.restock)) FROM payments p JOIN refunds r ON r.order_id = p.order_id
-            WHERE p.order_id = f.order_id AND p.refunded_minor = p.captured_minor AND r.state = 'succeeded'
-            HAVING count(*) > 0;
+            PERFORM finish_refund(f.order_id, (SELECT bool_or(restock) FROM refunds WHERE order_id = f.order_id AND state = 'succeeded'))
+            FROM payments WHERE order_id = f.order_id AND refunded_minor = captured_minor;
         ELSIF f.is_open AND s.outcome = 'failed' THEN
             UPDATE refunds SET state = 'failed', due_at = NULL, last_error = s.error, updated_at = clock_timestamp() WHERE id = f.id;
         ELSIF f.is_open AND f.is_latest THEN

@@ -24,11 +24,18 @@ FROM orders o JOIN drops d ON d.id = o.drop_id;
 CREATE OR REPLACE VIEW waiting_payments AS
 SELECT EXISTS (SELECT 1 FROM payments WHERE due_at < now() - interval '5 seconds') AS is_waiting;
 
--- What an operator sees of a payment, beside what the provider has.
+-- What an operator sees of a payment, beside what the provider has; refunding_minor is on its way back.
 CREATE OR REPLACE VIEW shown_payments AS
 SELECT p.order_id, p.drop_id, o.status, p.state, p.provider_ref, p.amount_minor, d.currency, p.captured_minor, p.refunded_minor,
+       (SELECT coalesce(sum(f.amount_minor), 0)::bigint FROM refunds f
+        WHERE f.order_id = p.order_id AND f.state IN ('due', 'claimed')) AS refunding_minor,
        p.attempt, p.last_error, o.accepted_at, o.reason
 FROM payments p JOIN orders o ON o.id = p.order_id JOIN drops d ON d.id = p.drop_id;
+
+-- What an operator sees of a refund.
+CREATE OR REPLACE VIEW shown_refunds AS
+SELECT id AS refund_id, order_id, amount_minor, reason, restock, state, attempt, provider_ref, last_error, created_at, updated_at
+FROM refunds;
 
 -- One row for every broken promise; empty on a healthy system.
 CREATE OR REPLACE VIEW audit_violations AS

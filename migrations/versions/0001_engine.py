@@ -48,7 +48,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    statements("DROP VIEW late_orders, audit_violations, waiting_payments, shown_payments, shown_orders, shown_drops")
+    statements("DROP VIEW late_orders, audit_violations, waiting_payments, shown_refunds, shown_payments")
+    statements("DROP VIEW shown_orders, shown_drops")
     for name in FUNCTIONS:
         statements(f"DROP FUNCTION {name}")
     statements("DROP TYPE wanted_line, decision")

@@ -28,6 +28,9 @@ ON_THE_DATABASE = [
     ("drop", "resume", "tee"),
     ("drop", "close", "tee"),
     ("order", "show", "0b9a5b0e-0000-8000-8000-000000000000"),
+    ("order", "cancel", "0b9a5b0e-0000-8000-8000-000000000000"),
+    ("order", "refund", "0b9a5b0e-0000-8000-8000-000000000000"),
+    ("payments", "check", "tee"),
     ("audit",),
 ]
 

@@ -215,6 +215,7 @@ async def request_refund(call: Caller) -> None:
         {**asked, "restock": True},
         asked,
         asked,
+        {**asked, "amount_minor": 1},
         {"refund_id": str(uuid4()), "order_id": one, "amount_minor": None, "restock": True},
         {"refund_id": str(uuid4()), "order_id": one},
         {"refund_id": str(uuid4()), "order_id": free},
