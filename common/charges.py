@@ -124,7 +124,7 @@ class Charges:
                 async with asyncio.timeout(ONE_CHARGE_SECONDS):
                     settlement = await self._carry_out(payment)
                 self._failures = 0
-            except (InDoubt, Refused, TimeoutError) as error:  # refused: it doesn't even tell how the payment stands
+            except (InDoubt, TimeoutError) as error:
                 settlement = _doubt(payment, str(error) or "Stripe took too long")
                 self._note_failure()
             except Refused as error:  # it can't even be looked up, as with another account's key: a person has to look
