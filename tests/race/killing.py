@@ -70,6 +70,11 @@ class Shop:
         found = [m for m in self.stripe.movements() if m["metadata"]["order_id"] == of]
         return [(movement["kind"], movement["amount"]) for movement in found]
 
+    def is_settled(self, of: str) -> bool:
+        """Whether nobody can pay the order's payment any more; a buyer's browser knows how to try."""
+        ref = self.value("SELECT provider_ref FROM payments WHERE order_id = $1", of)
+        return ref is None or self.stripe.payment_intents.retrieve(ref).status in ("succeeded", "canceled")
+
     def push(self, message: dict[str, Any]) -> bool:
         """Deliver a message to charge_order; whether it was acknowledged."""
         if not self._url:

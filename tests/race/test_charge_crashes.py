@@ -193,6 +193,7 @@ def test_a_crash_at_any_boundary_costs_nobody_money_or_units(careful: Shop, case
     assert careful.border.crashes == 1
     careful.push(WAKE_UP)  # once more, to no effect
     assert (careful.status(order_id), careful.moved(order_id)) == (case.final, list(case.moved))
+    assert careful.is_settled(order_id)
     sold = UNITS * careful.value("SELECT count(*) FROM orders WHERE status = 'confirmed'")
     assert careful.value("SELECT (reserved, sold)::text FROM items") == f"(0,{sold})"
     assert careful.violations() == []
