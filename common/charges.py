@@ -30,6 +30,7 @@ from common.settings import (
     PAYMENTS_BURST,
     QUEUE_LENGTH_MAX,
     SETTLE_BATCH_MAX,
+    SOON_SECONDS,
 )
 
 
@@ -111,6 +112,7 @@ class Charges:
             "pace": self._pace,
             "burst": PAYMENTS_BURST,
             "lease_seconds": LEASE_SECONDS,
+            "soon_seconds": SOON_SECONDS,
             "only_started": only_started,
         }
         if order_ids is not None:

@@ -120,6 +120,7 @@ class PaymentBounds(TypedDict):
     pace: float
     burst: int
     lease_seconds: int
+    soon_seconds: NotRequired[float]
     only_started: NotRequired[bool]
     order_ids: NotRequired[list[str]]
 
@@ -138,7 +139,7 @@ class ClaimedPayment(TypedDict):
 
 
 class ClaimedPayments(TypedDict):
-    """claim_payments returns this; `more` are due, and left for lack of room or pace."""
+    """claim_payments returns this; `more` are left for lack of room or pace, or are due within soon_seconds."""
 
     claimed: list[ClaimedPayment]
     more: bool

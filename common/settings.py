@@ -54,6 +54,7 @@ STRIPE_CONNECT_SECONDS = 2.0
 STRIPE_SECONDS = 8.0  # for one call; a bank takes two or three. Whatever takes longer is in doubt, and is looked up
 ONE_CHARGE_SECONDS = 25.0  # for one order's calls together
 LEASE_SECONDS = 60  # above ONE_CHARGE_SECONDS: who holds a claim for longer is dead
+SOON_SECONDS = 5.0  # who works stays for what is due so soon: a first doubt is not left to reconcile's next minute
 DOUBT_SECONDS = 2.0  # before the first second look; each later pause is twice as long, …
 DOUBT_SECONDS_MAX = 60.0  # … up to this
 ACTION_LOOK_SECONDS = 30.0  # a webhook tells sooner that a buyer has acted; if it got lost, a look does

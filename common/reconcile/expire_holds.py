@@ -16,4 +16,5 @@ async def run_once(database: Database, limit: int) -> Outcome:
     found: ExpiredCount = await database.call("expire_holds", bounds)
     if found["expired"]:
         log(logging.INFO, "holds are over", expired=found["expired"])
-    return Outcome({"expired": found["expired"]}, 0 if found["expired"] == limit else None)
+    # at once again: what was marked has to be looked after
+    return Outcome({"expired": found["expired"]}, 0 if found["expired"] else None)

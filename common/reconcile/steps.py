@@ -50,8 +50,9 @@ class Reconcile:
             charges, refunds = Charges(database, provider, values.payments_per_second), Refunds(database, provider)
             wake_ups = Publisher(values.project, PAYMENTS_TOPIC, values.pubsub_emulator_host)
             self._steps |= {
-                "expire_holds": lambda: expire_holds.run_once(database, EXPIRE_LIMIT),
+                # in this order: whoever has paid in time is confirmed before his time is found to be over
                 "look_up": lambda: look_up.run_once(charges, refunds, LOOK_UP_SECONDS),
+                "expire_holds": lambda: expire_holds.run_once(database, EXPIRE_LIMIT),
                 "wake_payments": lambda: wake_payments.run_once(database, wake_ups),
             }
 

@@ -1,7 +1,7 @@
--- claim_payments({limit, pace, burst, lease_seconds, only_started, order_ids}) -> {claimed: [payment], more}: hand out
+-- claim_payments({limit, pace, burst, lease_seconds, soon_seconds, only_started, order_ids}) -> {claimed: [payment], more}: hand out
 -- payments that are due, in the order in which their units were reserved, at most `pace` a second and `burst` at once for
 -- all callers together. From here on a charge may exist: that is what `claimed` says. A claim that nobody settles is due
--- again after its lease. The first claim of an order starts its hold.
+-- again after its lease. The first claim of an order starts its hold. `more` are due, or will be within soon_seconds.
 --
 -- only_started leaves those aside that nobody has tried yet. order_ids names the payments instead, beside the pace: those
 -- that are due, or wait for their buyers. Safe to be claimed twice, as whoever has it only makes the provider's own truth
@@ -50,6 +50,7 @@ BEGIN
     IF NOT is_named THEN
         UPDATE payment_pace SET tokens = tokens_left - jsonb_array_length(claimed), at = clock_timestamp() WHERE provider = 'stripe';
     END IF;
-    SELECT EXISTS (SELECT 1 FROM payments WHERE due_at <= clock_timestamp() AND (attempt > 0 OR NOT started_only)) INTO more;
+    SELECT EXISTS (SELECT 1 FROM payments WHERE due_at <= clock_timestamp() + make_interval(secs => coalesce((bounds->>'soon_seconds')::double precision, 0))
+                   AND (attempt > 0 OR NOT started_only)) INTO more;
     RETURN jsonb_build_object('claimed', claimed, 'more', more);
 END $$;
