@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,9 +26,9 @@ _SPEED = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    directory: Path = tmp_path_factory.mktemp("postgres")
-    with start_postgres(directory, _SPEED) as server:
+def postgres() -> Iterator[Postgres]:
+    # Not below pytest's own folder: as root, PostgreSQL runs as somebody else, whom another pytest's start locks out.
+    with TemporaryDirectory(prefix="merchdrop-tests-") as directory, start_postgres(Path(directory), _SPEED) as server:
         yield server
 
 
