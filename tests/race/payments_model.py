@@ -177,7 +177,8 @@ class Payments(Books):
         left = payment.captured - gone if payment else 0
         wanted = left if amount is None else amount
         if known := self.refunds.get(refund_id):
-            return "replayed", known.amount, left
+            is_same = (known.order_id, amount or known.amount, known.restock) == (one, known.amount, restock)
+            return "replayed" if is_same else "conflict", known.amount, left
         if one not in self.orders:
             return "unknown_order", wanted, left
         if left == 0:
