@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from dataclasses import dataclass
 
 from common.database import Database, DatabaseUnavailable
@@ -43,7 +42,7 @@ async def run_once(database: Database, auditor: Database, seconds: float, pace: 
         DatabaseUnavailable: also when only one of the drops could not be audited; the others were.
     """
     bounds: AuditBounds = {"pause_seconds": pace.pause_seconds, "seal_after_seconds": pace.seal_after_seconds}
-    counts = Counter(audited=0, paused=0, sealed=0)
+    counts = {"audited": 0, "paused": 0, "sealed": 0}
     failure: DatabaseUnavailable | None = None
     deadline = time.monotonic() + seconds
     while is_left := time.monotonic() < deadline:
@@ -57,12 +56,13 @@ async def run_once(database: Database, auditor: Database, seconds: float, pace: 
             failure = error
         else:
             counts["audited"] += 1
-            counts[outcome] += outcome in counts
+            if outcome in counts:
+                counts[outcome] += 1
     if counts["audited"]:
         await _look_for_missing_drops(auditor)
     if failure:
         raise failure
-    return Outcome(dict(counts), None if is_left else 0)
+    return Outcome(counts, None if is_left else 0)
 
 
 async def _audit(database: Database, auditor: Database, drop: ClaimedDrop) -> str:
