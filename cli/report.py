@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from cli.database import with_books
+from cli.database import Books, with_books
 from cli.drops import no_drop
 from cli.output import common_options, moment, print_fields, print_json, print_table
+from cli.payments import ask_provider
 from common.drop_contracts import DropRef, DropReport, Money, Percentiles, Reported
 
 
@@ -18,20 +19,41 @@ from common.drop_contracts import DropRef, DropReport, Money, Percentiles, Repor
 def report(drop_id: str, data_dir: Path, as_json: bool) -> None:
     """Report what became of a drop: units, orders, money, times, audit.
 
-    Months later, and after customers were erased, it says the same.
+    Beside the money stand the payment provider's own figures, if it can be asked. Months later, and after customers
+    were erased, the report is the same.
     """
-    wanted: DropRef = {"drop_id": drop_id}
-    found: Reported = with_books(data_dir, lambda books: books.call("report_drop", wanted))
-    if (told := found["report"]) is None:
+
+    async def ask(books: Books) -> tuple[DropReport | None, Money | str]:
+        wanted: DropRef = {"drop_id": drop_id}
+        found: Reported = await books.call("report_drop", wanted)
+        told = found["report"]
+        return told, await _their_money(books, drop_id, data_dir) if told and told["money"][
+            "payments"
+        ] else "there were no payments"
+
+    told, theirs = with_books(data_dir, ask)
+    if told is None:
         raise no_drop(drop_id)
-    show_report(told, None, as_json)
-
-
-def show_report(told: DropReport, theirs: Money | None, as_json: bool) -> None:
-    """Print a report; `theirs` are the payment provider's own sums over the same payments, if it was asked."""
     if as_json:
-        print_json({**told, "provider_money": theirs})
-        return
+        print_json({**told, "provider_money": None if isinstance(theirs, str) else theirs})
+    else:
+        _print(told, theirs)
+
+
+async def _their_money(books: Books, drop_id: str, data_dir: Path) -> Money | str:
+    """The provider's own figures for the drop's payments, or why there are none."""
+    try:
+        there = (await ask_provider(books, drop_id, data_dir))[1].there
+    except click.ClickException as error:
+        return error.message
+    return {
+        "payments": there.payments,
+        "captured_minor": there.captured_minor,
+        "refunded_minor": there.refunded_minor,
+    }
+
+
+def _print(told: DropReport, theirs: Money | str) -> None:
     print_fields(_fields(told))
     click.echo()
     columns = ("sku", "stock", "sold", "reserved", "available")
@@ -39,7 +61,14 @@ def show_report(told: DropReport, theirs: Money | None, as_json: bool) -> None:
     click.echo()
     print_table(("orders", "reason", "count"), [(o["status"], o["reason"], o["orders"]) for o in told["orders"]])
     click.echo()
-    print_table(("money", "payments", "captured", "refunded", "kept"), _money_rows(told["money"], theirs))
+    sides = {"here": told["money"]} if isinstance(theirs, str) else {"here": told["money"], "there": theirs}
+    print_table(
+        ("", "payments", "captured", "refunded", "net"), [(side, *_sums(money)) for side, money in sides.items()]
+    )
+    if isinstance(theirs, str):
+        click.echo(click.wrap_text(f"The provider's own figures are not known: {theirs}"))
+    else:
+        click.echo(f"There: with the provider. `merchdrop payments check {told['drop_id']}` names what differs.")
 
 
 def _fields(told: DropReport) -> dict[str, object]:
@@ -71,9 +100,6 @@ def _times(times: Percentiles | None) -> str:
     return f"half within {times['p50']:.2f} s, 90 % within {times['p90']:.2f} s, 99 % within {times['p99']:.2f} s"
 
 
-def _money_rows(ours: Money, theirs: Money | None) -> list[tuple[object, ...]]:
-    sides = {"here": ours, **({"provider": theirs} if theirs else {})}
-    return [
-        (side, m["payments"], m["captured_minor"], m["refunded_minor"], m["captured_minor"] - m["refunded_minor"])
-        for side, m in sides.items()
-    ]
+def _sums(money: Money) -> tuple[int, int, int, int]:
+    captured, refunded = money["captured_minor"], money["refunded_minor"]
+    return money["payments"], captured, refunded, captured - refunded

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from tests.command import COLUMNS, fail, succeed, tell
 from tests.conftest import Engine, order
+from tests.till import Till
 
 
 async def sold(engine: Engine) -> None:
@@ -93,6 +94,18 @@ async def test_it_can_be_read_by_people(engine: Engine) -> None:
     assert ["refunded", "operator", "1"] in [line.split() for line in told.splitlines()]
     assert ["here", "4", "20", "7", "13"] in [line.split() for line in told.splitlines()]
     assert max(map(len, told.splitlines())) <= COLUMNS
+
+
+async def test_the_providers_own_figures_stand_beside_ours(till: Till) -> None:
+    one = await till.charged("a")
+    await till.charged("b")
+    await till.tell("order", "refund", one, "--amount", "1000")
+    told = await till.tell("drop", "report", till.drop_id)
+    assert told["provider_money"] == told["money"] == {"payments": 2, "captured_minor": 7000, "refunded_minor": 1000}
+    await till.engine.connection.execute("UPDATE payments SET captured_minor = 0 WHERE refunded_minor = 0")
+    shown = [line.split() for line in (await till.run("drop", "report", till.drop_id)).stdout.splitlines()]
+    assert ["here", "2", "3500", "1000", "2500"] in shown
+    assert ["there", "2", "7000", "1000", "6000"] in shown
 
 
 async def test_a_drop_that_nobody_bought_from_has_a_report(engine: Engine) -> None:
