@@ -94,8 +94,8 @@ AUDIT_STATEMENT_SECONDS = 30.0  # for one drop: some 300,000 orders on two busy 
 AUDIT_LISTED_MAX = 1_000  # violations read of one drop; whoever has more has one cause
 SEAL_AFTER_SECONDS = 600.0  # after the end: calls that began before it, and messages under way, are through by then
 ERASE_LIMIT = 1_000  # orders in one pass: some 50 ms in which their rows are locked
-RETENTION_DAYS = 90  # after the drop's end: parcels have come, and a card's charge can hardly be disputed any more …
-RETENTION_DAYS_MAX = 3_650  # … of a setting; whoever means more has mistaken the unit
+RETENTION_DAYS = 90  # after the end of a drop: parcels have come and gone back; counters, ledger and money stay anyway
+RETENTION_DAYS_MAX = 3_650  # of a setting; whoever means more has mistaken the unit
 MESSAGE_TEXT_MAX = 100_000  # characters of a rejected message that are kept
 
 ORDERS_TOPIC = "orders"
