@@ -11,7 +11,8 @@ import click
 from cli.database import Books, with_books
 from cli.drop_file import check_drop, parse_item, read_drop_file
 from cli.output import common_options, moment, print_fields, print_json, print_table
-from common.contracts import CreatedDrop, DropState, Restock, Restocked, ShownDrop, StateChange, StateChanged
+from common.contracts import CreatedDrop, Restock, Restocked, ShownDrop, StateChange, StateChanged
+from common.drop_contracts import DropState
 
 _SHOWN = "SELECT * FROM shown_drops"
 _REF_LENGTH_MAX = 255
@@ -108,7 +109,7 @@ def restock(drop_id: str, sku: str, quantity: int, ref: str | None, data_dir: Pa
     argument: Restock = {"drop_id": drop_id, "sku": sku, "quantity": quantity, "ref": ref or str(uuid4())}
     result: Restocked = with_books(data_dir, lambda books: books.call("restock_item", argument))
     if result["outcome"] == "drop_not_found":
-        raise _no_drop(drop_id)
+        raise no_drop(drop_id)
     if result["outcome"] == "unknown_sku":
         raise click.ClickException(f"drop {drop_id!r} has no SKU {sku!r}; see `merchdrop drop show {drop_id}`")
     if as_json:
@@ -124,16 +125,7 @@ def _state_command(name: str, state: DropState, from_states: list[DropState], te
     def command(drop_id: str, data_dir: Path, as_json: bool) -> None:
         argument: StateChange = {"drop_id": drop_id, "state": state, "from_states": from_states}
         result: StateChanged = with_books(data_dir, lambda books: books.call("set_drop_state", argument))
-        if result["outcome"] == "drop_not_found":
-            raise _no_drop(drop_id)
-        if result["outcome"] == "not_allowed":
-            instead = _INSTEAD[result["state"]].format(drop_id)
-            raise click.ClickException(f"drop {drop_id!r} can't become {state}: it {instead}")
-        if as_json:
-            print_json({"drop_id": drop_id, "state": state, "was": result["state"]})
-        else:
-            before = "already" if result["outcome"] == "unchanged" else f"(was {result['state']})"
-            click.echo(f"{drop_id} is {state} {before}")
+        print_change(drop_id, state, result, as_json)
 
     return click.command(name, help=text)(command)
 
@@ -141,20 +133,38 @@ def _state_command(name: str, state: DropState, from_states: list[DropState], te
 for _command in (
     _state_command("open", "live", ["draft"], "Let a draft go live."),
     _state_command("pause", "paused", ["live"], "Take no new orders, and decide none, until it is resumed."),
-    _state_command("resume", "live", ["paused"], "Go on with a paused drop."),
     _state_command("close", "ended", ["draft", "live", "paused"], "End a drop for good; its open orders are decided."),
 ):
     drop.add_command(_command)
 
 
+def print_change(drop_id: str, state: DropState, result: StateChanged, as_json: bool) -> None:
+    """Say that a drop became `state`.
+
+    Raises:
+        ClickException: it did not, and why.
+    """
+    if result["outcome"] == "drop_not_found":
+        raise no_drop(drop_id)
+    if result["outcome"] == "not_allowed":
+        instead = _INSTEAD[result["state"]].format(drop_id)
+        raise click.ClickException(f"drop {drop_id!r} can't become {state}: it {instead}")
+    if as_json:
+        print_json({"drop_id": drop_id, "state": state, "was": result["state"]})
+    else:
+        before = "already" if result["outcome"] == "unchanged" else f"(was {result['state']})"
+        click.echo(f"{drop_id} is {state} {before}")
+
+
 async def _find(books: Books, drop_id: str) -> ShownDrop:
     found: list[ShownDrop] = await books.rows(f"{_SHOWN} WHERE drop_id = $1", drop_id)
     if not found:
-        raise _no_drop(drop_id)
+        raise no_drop(drop_id)
     return found[0]
 
 
-def _no_drop(drop_id: str) -> click.ClickException:
+def no_drop(drop_id: str) -> click.ClickException:
+    """The error of a command for a drop that isn't there."""
     return click.ClickException(f"there is no drop {drop_id!r}; see `merchdrop drop list`")
 
 

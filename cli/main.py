@@ -7,10 +7,13 @@ from typing import Any
 import click
 
 from cli.books import audit
+from cli.customers import customer
 from cli.drops import drop
 from cli.migrate import migrate
 from cli.orders import order
 from cli.payments import payments
+from cli.report import report
+from cli.resume import resume
 from cli.sale import sale
 from cli.up import local, up
 from local.machine import LocalError
@@ -40,5 +43,7 @@ def main() -> None:
     """
 
 
-for command in (up, local, migrate, drop, order, payments, audit, sale):
+for command in (up, local, migrate, drop, order, payments, audit, customer, sale):
     main.add_command(command)
+for command in (resume, report):
+    drop.add_command(command)

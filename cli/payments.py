@@ -43,17 +43,7 @@ def check(drop_id: str, data_dir: Path, as_json: bool) -> None:
 
     Exit status: 1 if anything differs, or could not be compared.
     """
-
-    async def look(books: Books) -> tuple[dict[str, Any], Comparison]:
-        if not (drops := await books.rows(_DROP, drop_id)):
-            raise click.ClickException(f"there is no drop {drop_id!r}; see `merchdrop drop list`")
-        since = datetime.fromisoformat(drops[0]["since"]) - CLOCKS_APART
-        before: list[OurPayment] = await books.rows(_OURS, drop_id)
-        theirs = await _theirs(data_dir, since, drop_id)
-        found = compare(drops[0]["currency"], before, theirs, await books.rows(_OURS, drop_id))
-        return {"drop_id": drop_id, "currency": drops[0]["currency"], "since": since.isoformat()}, found
-
-    head, found = with_books(data_dir, look)
+    head, found = with_books(data_dir, lambda books: ask_provider(books, drop_id, data_dir))
     if as_json:
         sides = {name: _sums(getattr(found, name)) for name in ("here", "there", "under_way_there")}
         print_json({**head, **asdict(found), **sides})
@@ -62,6 +52,21 @@ def check(drop_id: str, data_dir: Path, as_json: bool) -> None:
         _print(found)
     if found.differences:
         raise SystemExit(1)
+
+
+async def ask_provider(books: Books, drop_id: str, data_dir: Path) -> tuple[dict[str, Any], Comparison]:
+    """A drop's payments in both books, and what they are about: drop, currency, since when the provider was asked.
+
+    Raises:
+        ClickException: there is no such drop, or no provider, or it does not tell.
+    """
+    if not (drops := await books.rows(_DROP, drop_id)):
+        raise click.ClickException(f"there is no drop {drop_id!r}; see `merchdrop drop list`")
+    since = datetime.fromisoformat(drops[0]["since"]) - CLOCKS_APART
+    before: list[OurPayment] = await books.rows(_OURS, drop_id)
+    theirs = await _theirs(data_dir, since, drop_id)
+    found = compare(drops[0]["currency"], before, theirs, await books.rows(_OURS, drop_id))
+    return {"drop_id": drop_id, "currency": drops[0]["currency"], "since": since.isoformat()}, found
 
 
 async def _theirs(data_dir: Path, since: datetime, drop_id: str) -> list[ProviderPayment]:

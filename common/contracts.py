@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
+from common.drop_contracts import (
+    Acceptance,
+    AcceptedCount,
+    AuditBounds,
+    AuditClaim,
+    AuditRecorded,
+    AuditResult,
+    CloseBounds,
+    ClosedCount,
+    CustomerErased,
+    CustomerErasure,
+    DropRef,
+    DropState,
+    EraseBounds,
+    ErasedCount,
+    Reported,
+    ShownItem,
+)
+
 AcceptOutcome = Literal[
     "created",
     "replayed",
@@ -292,9 +311,6 @@ class OrderMessage(TypedDict):
     amount_minor: int
 
 
-DropState = Literal["draft", "live", "paused", "ended"]
-
-
 class NewItem(TypedDict):
     """A SKU of a new drop; without a title it goes by its SKU."""
 
@@ -317,18 +333,6 @@ class NewDrop(TypedDict):
     hold_seconds: NotRequired[int]
     order_id_key_version: NotRequired[int]
     items: list[NewItem]
-
-
-class ShownItem(TypedDict):
-    """A SKU with its counters: available is stock less reserved and sold."""
-
-    sku: str
-    title: str
-    unit_price_minor: int
-    available: int
-    stock: int
-    reserved: int
-    sold: int
 
 
 class ShownDrop(TypedDict):
@@ -408,4 +412,11 @@ CONTRACTS = {
     "create_drop": Contract(NewDrop, CreatedDrop),
     "set_drop_state": Contract(StateChange, StateChanged),
     "restock_item": Contract(Restock, Restocked),
+    "close_drops": Contract(CloseBounds, ClosedCount),
+    "claim_audit": Contract(AuditBounds, AuditClaim),
+    "record_audit": Contract(AuditResult, AuditRecorded),
+    "accept_violations": Contract(Acceptance, AcceptedCount),
+    "erase_personal_data": Contract(EraseBounds, ErasedCount),
+    "erase_customer": Contract(CustomerErasure, CustomerErased),
+    "report_drop": Contract(DropRef, Reported),
 }

@@ -33,7 +33,6 @@ _SERVER_SETTINGS = {
     "application_name": "merchdrop",
     "enable_seqscan": "off",  # a plan made while a table was small is kept; everything here is found by an index
     "jit": "off",  # compiling costs more than it saves in statements of milliseconds
-    "statement_timeout": str(int(DATABASE_STATEMENT_SECONDS * 1000)),
 }
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)  # TimeoutError too
 
@@ -49,10 +48,14 @@ class _Lost(Exception):
 
 
 class Database:
-    """Calls SQL functions and reads views. Use it from one event loop only."""
+    """Calls SQL functions and reads views. Use it from one event loop only.
 
-    def __init__(self, url: str) -> None:
+    The server ends a statement after `statement_seconds`; who says nothing at all is given up a little later.
+    """
+
+    def __init__(self, url: str, statement_seconds: float = DATABASE_STATEMENT_SECONDS) -> None:
         self._url = url
+        self._more_seconds = statement_seconds - DATABASE_STATEMENT_SECONDS  # than usual
         self._idle: list[Connection] = []
         self._gate = asyncio.Semaphore(DATABASE_POOL_MAX)
         self._breaker = Breaker("PostgreSQL", self._probe)
@@ -119,12 +122,14 @@ class Database:
             raise DatabaseUnavailable(_words(error)) from error
 
     async def _open(self) -> Connection:
-        return await asyncpg.connect(self._url, timeout=DATABASE_CONNECT_SECONDS, server_settings=_SERVER_SETTINGS)
+        statement_milliseconds = int((DATABASE_STATEMENT_SECONDS + self._more_seconds) * 1000)
+        server_settings = {**_SERVER_SETTINGS, "statement_timeout": str(statement_milliseconds)}
+        return await asyncpg.connect(self._url, timeout=DATABASE_CONNECT_SECONDS, server_settings=server_settings)
 
     async def _fetch(self, connection: Connection, statement: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
         """Run one statement; afterwards a connection that is still sound waits for the next one."""
         loop = asyncio.get_running_loop()
-        cut = loop.call_later(DATABASE_COMMAND_SECONDS, connection.terminate)
+        cut = loop.call_later(DATABASE_COMMAND_SECONDS + self._more_seconds, connection.terminate)
         try:
             return await connection.fetch(statement, *arguments)
         except BaseException as error:

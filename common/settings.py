@@ -88,6 +88,15 @@ RECONCILE_SECONDS = 50.0  # a run that left something undone looks again until t
 RECONCILE_PAUSE_SECONDS = 5.0  # between two such looks: a part that comes back is used within seconds
 EXPIRE_LIMIT = 1_000  # holds in one pass
 LOOK_UP_SECONDS = 10.0  # in which a pass looks after payments in doubt, before the other steps get their turn
+CLOSE_LIMIT = 100  # drops in one pass; few ever end in the same minute
+AUDIT_PAUSE_SECONDS = 50.0  # between two audits of a drop: one in each run, however often the run looks again
+AUDIT_SECONDS = 10.0  # in which a pass begins audits, before the other steps get their turn
+AUDIT_STATEMENT_SECONDS = 30.0  # for one drop: some 300,000 orders on two busy cores, and the run still ends in time
+AUDIT_LISTED_MAX = 1_000  # violations read of one drop; whoever has more has one cause
+SEAL_AFTER_SECONDS = 600.0  # after the end: calls that began before it, and messages under way, are through by then
+ERASE_LIMIT = 1_000  # orders in one pass: some 50 ms in which their rows are locked
+RETENTION_DAYS = 90  # after the end of a drop: parcels have come and gone back; counters, ledger and money stay anyway
+RETENTION_DAYS_MAX = 3_650  # of a setting; whoever means more has mistaken the unit
 MESSAGE_TEXT_MAX = 100_000  # characters of a rejected message that are kept
 
 ORDERS_TOPIC = "orders"
@@ -110,6 +119,7 @@ class Settings:
     stripe_api_base: str
     stripe_webhook_secret: str = field(repr=False)
     payments_per_second: float
+    retention_days: int
 
 
 class SettingsError(Exception):
@@ -142,6 +152,13 @@ def _pace(text: str) -> float:
     return pace
 
 
+def _days(text: str) -> int:
+    days = int(text) if text.isascii() and text.isdecimal() else 0
+    if not 1 <= days <= RETENTION_DAYS_MAX:
+        raise SettingsError(f"MERCHDROP_RETENTION_DAYS must be a whole number from 1 to {RETENTION_DAYS_MAX}")
+    return days
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """Read the environment, once a process.
@@ -164,4 +181,5 @@ def settings() -> Settings:
         stripe_api_base=env.get("MERCHDROP_STRIPE_API_BASE") or STRIPE_API_BASE,
         stripe_webhook_secret=env.get("MERCHDROP_STRIPE_WEBHOOK_SECRET", ""),
         payments_per_second=_pace(env.get("MERCHDROP_PAYMENTS_PER_SECOND") or str(PAYMENTS_PER_SECOND)),
+        retention_days=_days(env.get("MERCHDROP_RETENTION_DAYS") or str(RETENTION_DAYS)),
     )

@@ -18,10 +18,14 @@ from common.charges import Charges
 from common.database import Database
 from common.logs import log
 from common.publisher import Publisher
-from common.reconcile import expire_holds, look_up, republish, wake_payments
+from common.reconcile import audit, close_drops, erase_personal_data, expire_holds, look_up, republish, wake_payments
 from common.reconcile.step import Outcome
 from common.refunds import Refunds
 from common.settings import (
+    AUDIT_SECONDS,
+    AUDIT_STATEMENT_SECONDS,
+    CLOSE_LIMIT,
+    ERASE_LIMIT,
     EXPIRE_LIMIT,
     LOOK_UP_SECONDS,
     ORDERS_TOPIC,
@@ -41,6 +45,7 @@ class Reconcile:
         start_worker()
         values = settings()
         database = Database(values.database_url)
+        auditor = Database(values.database_url, AUDIT_STATEMENT_SECONDS)
         publisher = Publisher(values.project, ORDERS_TOPIC, values.pubsub_emulator_host)
         self._steps: dict[str, Callable[[], Awaitable[Outcome]]] = {
             "republish": lambda: republish.run_once(database, publisher, REPUBLISH_LIMIT),
@@ -55,6 +60,12 @@ class Reconcile:
                 "expire_holds": lambda: expire_holds.run_once(database, EXPIRE_LIMIT),
                 "wake_payments": lambda: wake_payments.run_once(database, wake_ups),
             }
+
+        self._steps |= {
+            "close_drops": lambda: close_drops.run_once(database, CLOSE_LIMIT),
+            "audit": lambda: audit.run_once(database, auditor, AUDIT_SECONDS),
+            "erase_personal_data": lambda: erase_personal_data.run_once(database, ERASE_LIMIT, values.retention_days),
+        }
 
     async def run(self) -> tuple[dict[str, Any], bool]:
         """A report with the counts of every step, summed up, or its error; and whether all went well."""

@@ -48,6 +48,8 @@ BEGIN
     UNION ALL
     SELECT drop_id, id, 2, 'order.rejected', reason, clock_timestamp() FROM created WHERE reason IS NOT NULL;
 
+    PERFORM touch_drops(ARRAY(SELECT e->>'drop_id' FROM jsonb_array_elements(batch) AS e));
+
     -- a statement of its own, to see what others committed while the insertion waited for them
     SELECT jsonb_agg(jsonb_build_object('order_id', a.order_id, 'outcome', CASE
         WHEN o.id IS NOT NULL THEN 'stored' WHEN d.id IS NULL THEN 'drop_not_found' ELSE 'conflict' END) ORDER BY a.n)

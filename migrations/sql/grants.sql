@@ -28,3 +28,6 @@ GRANT SELECT ON shown_payments, shown_refunds, ledger TO merchdrop_operator;
 GRANT SELECT ON waiting_payments TO merchdrop_reconcile;
 GRANT EXECUTE ON FUNCTION create_drop, set_drop_state, restock_item TO merchdrop_operator;
 GRANT SELECT ON audit_violations, late_orders TO merchdrop_reconcile, merchdrop_operator;
+GRANT EXECUTE ON FUNCTION close_drops, claim_audit, record_audit, erase_personal_data TO merchdrop_reconcile;
+GRANT SELECT ON judged_violations, missing_drops TO merchdrop_reconcile, merchdrop_operator;
+GRANT EXECUTE ON FUNCTION accept_violations, erase_customer, report_drop TO merchdrop_operator;

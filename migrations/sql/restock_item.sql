@@ -18,5 +18,6 @@ BEGIN
     ON CONFLICT DO NOTHING RETURNING quantity INTO added;
     UPDATE items SET stock = stock + coalesce(added, 0)
     WHERE drop_id = wanted->>'drop_id' AND sku = wanted->>'sku' RETURNING stock INTO now_stock;
+    PERFORM touch_drops(ARRAY[wanted->>'drop_id']);
     RETURN jsonb_build_object('outcome', CASE WHEN added IS NULL THEN 'replayed' ELSE 'ok' END, 'stock', now_stock);
 END $$;

@@ -17,7 +17,7 @@ BEGIN
           OR NOT coalesce(wanted->'from_states' ? before, true) THEN
         RETURN jsonb_build_object('outcome', 'not_allowed', 'state', before);
     END IF;
-    UPDATE drops SET state = after,
+    UPDATE drops SET state = after, audited_at = '-infinity',
         ends_at = CASE WHEN after = 'ended' AND now() > starts_at THEN least(ends_at, now()) ELSE ends_at END
     WHERE id = wanted->>'drop_id';
     RETURN jsonb_build_object('outcome', 'ok', 'state', before);

@@ -72,5 +72,7 @@ BEGIN
             SELECT jsonb_build_object('order_id', s.order_id, 'outcome', coalesce(verdict, r.status), 'provider_ref', q.provider_ref)
             FROM (SELECT 1) one LEFT JOIN orders r ON r.id = s.order_id LEFT JOIN payments q ON q.order_id = s.order_id);
     END LOOP;
+    PERFORM touch_drops(ARRAY(SELECT q.drop_id FROM payments q JOIN jsonb_array_elements(verdicts) AS v
+        ON q.order_id = (v->>'order_id')::uuid AND v->>'outcome' = 'refund_due'));
     RETURN verdicts;
 END $$;

@@ -36,5 +36,7 @@ BEGIN
         verdicts := verdicts || (SELECT jsonb_build_object('refund_id', s.refund_id, 'outcome', coalesce(r.state, 'unknown_refund'))
                                  FROM (SELECT 1) one LEFT JOIN refunds r ON r.id = s.refund_id);
     END LOOP;
+    PERFORM touch_drops(ARRAY(SELECT o.drop_id FROM refunds q JOIN orders o ON o.id = q.order_id
+        WHERE q.id IN (SELECT (e->>'refund_id')::uuid FROM jsonb_array_elements(batch) AS e)));
     RETURN verdicts;
 END $$;

@@ -13,8 +13,14 @@ CREATE TABLE drops (
     hold_seconds         integer NOT NULL DEFAULT 600 CHECK (hold_seconds BETWEEN 1 AND 86400),
     order_id_key_version integer NOT NULL CHECK (order_id_key_version >= 1),
     created_at           timestamptz NOT NULL DEFAULT now(),
+    audited_at           timestamptz NOT NULL DEFAULT '-infinity',  -- when its latest audit began; -infinity: audit it next
+    sealed_at            timestamptz,  -- it is over and was found in order: not audited any more
+    erased_at            timestamptz,  -- nothing personal is left in its orders
     CHECK (ends_at > starts_at)
 );
+CREATE INDEX drops_to_close ON drops (ends_at) WHERE state = 'live';
+CREATE INDEX drops_to_audit ON drops (audited_at) WHERE sealed_at IS NULL;
+CREATE INDEX drops_to_erase ON drops (ends_at) WHERE erased_at IS NULL;
 
 CREATE TABLE items (
     drop_id          text NOT NULL REFERENCES drops (id),
@@ -151,6 +157,20 @@ CREATE TABLE rejected_messages (
     reason      text NOT NULL,
     body        text NOT NULL,
     rejected_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX rejected_messages_kept ON rejected_messages (rejected_at) WHERE body <> '';
+
+-- Broken promises that a person has looked at, and decided to go on with.
+CREATE TABLE accepted_violations (
+    drop_id       text NOT NULL,
+    promise       integer NOT NULL,
+    order_id      uuid,
+    violation     text NOT NULL,
+    reason        text NOT NULL CHECK (length(reason) BETWEEN 1 AND 1000),
+    database_user text NOT NULL DEFAULT session_user,
+    os_user       text NOT NULL,
+    accepted_at   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT accepted_violations_once UNIQUE NULLS NOT DISTINCT (drop_id, promise, order_id, violation)
 );
 
 -- What reserve_orders works on: a line of an order with what never changes about it, numbered by item and by buyer, …

@@ -37,56 +37,62 @@ CREATE OR REPLACE VIEW shown_refunds AS
 SELECT id AS refund_id, order_id, amount_minor, reason, restock, state, attempt, provider_ref, last_error, created_at, updated_at
 FROM refunds;
 
--- One row for every broken promise; empty on a healthy system.
+-- One row for every broken promise; empty on a healthy system. Asked for one drop, each part begins with that drop's rows and
+-- looks up what belongs to each of them by index: that is what the LATERALs and OFFSET 0 are for, and why there is no CTE or
+-- FULL JOIN, which would read all drops first. A text stays the same while the sale goes on: it tells the difference between
+-- two books, not where they stand, so that a violation that a person has accepted can be known again.
 CREATE OR REPLACE VIEW audit_violations AS
-WITH booked AS (
-    SELECT i.drop_id, i.sku, i.stock, i.reserved, i.sold,
-           coalesce(sum(l.quantity) FILTER (WHERE l.kind = 'stock'), 0) AS booked_stock,
+SELECT 1 AS promise, i.drop_id, NULL::uuid AS order_id,
+       format('%s: the counters are ahead of the ledger by stock %s, reserved %s, sold %s',
+              i.sku, i.stock - b.stock, i.reserved - b.reserved, i.sold - b.sold) AS violation
+FROM items i CROSS JOIN LATERAL (
+    SELECT coalesce(sum(l.quantity) FILTER (WHERE l.kind = 'stock'), 0) AS stock,
            coalesce(sum(CASE l.kind WHEN 'reserve' THEN l.quantity WHEN 'release' THEN -l.quantity WHEN 'sell' THEN -l.quantity END), 0)
-               AS booked_reserved,
-           coalesce(sum(CASE l.kind WHEN 'sell' THEN l.quantity WHEN 'restock' THEN -l.quantity END), 0) AS booked_sold
-    FROM items i LEFT JOIN ledger l ON l.drop_id = i.drop_id AND l.sku = i.sku
-    GROUP BY i.drop_id, i.sku, i.stock, i.reserved, i.sold
-), lined AS (
-    SELECT o.drop_id, o.id AS order_id, o.status, l.sku, l.quantity,
-           coalesce(sum(g.quantity) FILTER (WHERE g.kind = 'reserve'), 0) AS reserve,
-           coalesce(sum(g.quantity) FILTER (WHERE g.kind = 'release'), 0) AS release,
-           coalesce(sum(g.quantity) FILTER (WHERE g.kind = 'sell'), 0) AS sell,
-           coalesce(sum(g.quantity) FILTER (WHERE g.kind = 'restock'), 0) AS restock
-    FROM orders o JOIN order_lines l ON l.order_id = o.id
-    LEFT JOIN ledger g ON g.order_id = l.order_id AND g.sku = l.sku
-    GROUP BY o.drop_id, o.id, o.status, l.sku, l.quantity
-)
-SELECT 1 AS promise, drop_id, NULL::uuid AS order_id,
-       format('%s: counters say stock %s, reserved %s, sold %s; the ledger says %s, %s, %s',
-              sku, stock, reserved, sold, booked_stock, booked_reserved, booked_sold) AS violation
-FROM booked WHERE (stock, reserved, sold) <> (booked_stock, booked_reserved, booked_sold)
+               AS reserved,
+           coalesce(sum(CASE l.kind WHEN 'sell' THEN l.quantity WHEN 'restock' THEN -l.quantity END), 0) AS sold
+    FROM ledger l WHERE l.drop_id = i.drop_id AND l.sku = i.sku) b
+WHERE (i.stock, i.reserved, i.sold) <> (b.stock, b.reserved, b.sold)
 UNION ALL
-SELECT 1, drop_id, NULL, format('%s: %s reserved and %s sold of %s', sku, reserved, sold, stock)
-FROM booked WHERE reserved < 0 OR sold < 0 OR reserved + sold > stock
+SELECT 1, i.drop_id, NULL, format('%s: %s units are free, %s reserved, %s sold', i.sku, i.stock - i.reserved - i.sold, i.reserved, i.sold)
+FROM items i WHERE i.reserved < 0 OR i.sold < 0 OR i.reserved + i.sold > i.stock
 UNION ALL
-SELECT 1, drop_id, order_id, format('%s is %s with %s units reserved, %s released, %s sold of %s', sku, status, reserve, release, sell, quantity)
-FROM lined
-WHERE (reserve, release, sell) <> (
-    CASE WHEN status IN ('reserved', 'action_required', 'confirmed', 'declined', 'expired', 'refunded') THEN quantity
-         WHEN status = 'cancelled' AND reserve > 0 THEN quantity ELSE 0 END,
-    CASE WHEN status IN ('declined', 'expired') THEN quantity WHEN status = 'cancelled' THEN reserve
-         WHEN status = 'refunded' THEN quantity - sell ELSE 0 END,
-    CASE WHEN status = 'confirmed' THEN quantity WHEN status = 'refunded' AND sell > 0 THEN quantity ELSE 0 END)
-   OR restock NOT IN (0, CASE WHEN status = 'refunded' THEN sell ELSE 0 END)
+SELECT 1, o.drop_id, o.id, format('%s is %s with %s units reserved, %s released, %s sold, %s restocked of %s',
+              l.sku, o.status, g.reserve, g.release, g.sell, g.restock, l.quantity)
+FROM orders o
+CROSS JOIN LATERAL (SELECT sku, quantity FROM order_lines WHERE order_lines.order_id = o.id OFFSET 0) l
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(ledger.quantity) FILTER (WHERE kind = 'reserve'), 0) AS reserve,
+           coalesce(sum(ledger.quantity) FILTER (WHERE kind = 'release'), 0) AS release,
+           coalesce(sum(ledger.quantity) FILTER (WHERE kind = 'sell'), 0) AS sell,
+           coalesce(sum(ledger.quantity) FILTER (WHERE kind = 'restock'), 0) AS restock
+    FROM ledger WHERE ledger.order_id = o.id AND ledger.sku = l.sku) g
+WHERE (g.reserve, g.release, g.sell) <> (
+    CASE WHEN o.status IN ('reserved', 'action_required', 'confirmed', 'declined', 'expired', 'refunded') THEN l.quantity
+         WHEN o.status = 'cancelled' AND g.reserve > 0 THEN l.quantity ELSE 0 END,
+    CASE WHEN o.status IN ('declined', 'expired') THEN l.quantity WHEN o.status = 'cancelled' THEN g.reserve
+         WHEN o.status = 'refunded' THEN l.quantity - g.sell ELSE 0 END,
+    CASE WHEN o.status = 'confirmed' THEN l.quantity WHEN o.status = 'refunded' AND g.sell > 0 THEN l.quantity ELSE 0 END)
+   OR g.restock NOT IN (0, CASE WHEN o.status = 'refunded' THEN g.sell ELSE 0 END)
 UNION ALL
-SELECT 2, o.drop_id, o.id, format('amount is %s, its lines cost %s', o.amount_minor, coalesce(sum(l.quantity * l.unit_price_minor), 0))
-FROM orders o LEFT JOIN order_lines l ON l.order_id = o.id
-GROUP BY o.id, o.drop_id, o.amount_minor HAVING o.amount_minor <> coalesce(sum(l.quantity * l.unit_price_minor), 0)
-    OR count(l.sku) = 0
+SELECT 1, g.drop_id, g.order_id, format('%s: the ledger moves %s units (%s) that nobody asked for', g.sku, g.quantity, g.kind)
+FROM ledger g
+WHERE CASE WHEN g.kind = 'stock' THEN
+        g.order_id IS NOT NULL OR NOT EXISTS (SELECT 1 FROM items i WHERE i.drop_id = g.drop_id AND i.sku = g.sku OFFSET 0)
+    ELSE NOT EXISTS (SELECT 1 FROM orders o JOIN order_lines l ON l.order_id = o.id
+                     WHERE o.id = g.order_id AND o.drop_id = g.drop_id AND l.sku = g.sku OFFSET 0) END
+UNION ALL
+SELECT 2, o.drop_id, o.id, format('amount is %s, its lines cost %s', o.amount_minor, l.cost)
+FROM orders o CROSS JOIN LATERAL (
+    SELECT coalesce(sum(quantity * unit_price_minor), 0) AS cost, count(*) AS lines FROM order_lines WHERE order_lines.order_id = o.id) l
+WHERE o.amount_minor <> l.cost OR l.lines = 0
 UNION ALL
 SELECT 2, o.drop_id, o.id, format('is %s, its payment is %s; captured %s and refunded %s of %s', o.status, coalesce(p.state, 'missing'),
               coalesce(p.captured_minor, 0), coalesce(p.refunded_minor, 0), o.amount_minor)
-FROM orders o LEFT JOIN payments p ON p.order_id = o.id
+FROM orders o LEFT JOIN LATERAL (SELECT * FROM payments WHERE payments.order_id = o.id OFFSET 0) p ON true
 WHERE (o.amount_minor > 0 OR p.order_id IS NOT NULL) AND CASE
     WHEN o.status IN ('accepted', 'sold_out', 'rejected') THEN p.order_id IS NOT NULL
     WHEN o.status = 'cancelled' AND p.order_id IS NULL THEN
-        EXISTS (SELECT 1 FROM ledger g WHERE g.order_id = o.id AND g.kind = 'reserve')
+        EXISTS (SELECT 1 FROM ledger g WHERE g.order_id = o.id AND g.kind = 'reserve' OFFSET 0)
     ELSE p.order_id IS NULL OR p.amount_minor <> o.amount_minor OR CASE o.status
         WHEN 'reserved' THEN p.state NOT IN ('due', 'claimed')
         WHEN 'action_required' THEN p.state <> 'action_required'
@@ -99,30 +105,58 @@ WHERE (o.amount_minor > 0 OR p.order_id IS NOT NULL) AND CASE
         END
     END
 UNION ALL
-SELECT 2, p.drop_id, p.order_id, format('%s went back, its refunds come to %s of %s captured', p.refunded_minor,
-              coalesce(sum(f.amount_minor) FILTER (WHERE f.state = 'succeeded'), 0), p.captured_minor)
-FROM payments p LEFT JOIN refunds f ON f.order_id = p.order_id
-GROUP BY p.order_id HAVING p.refunded_minor <> coalesce(sum(f.amount_minor) FILTER (WHERE f.state = 'succeeded'), 0)
-    OR coalesce(sum(f.amount_minor) FILTER (WHERE f.state <> 'failed'), 0) > p.captured_minor
+SELECT 2, p.drop_id, p.order_id, format('%s went back, its refunds come to %s of %s captured', p.refunded_minor, f.succeeded, p.captured_minor)
+FROM payments p CROSS JOIN LATERAL (
+    SELECT coalesce(sum(amount_minor) FILTER (WHERE state = 'succeeded'), 0) AS succeeded,
+           coalesce(sum(amount_minor) FILTER (WHERE state <> 'failed'), 0) AS asked
+    FROM refunds WHERE refunds.order_id = p.order_id) f
+WHERE p.refunded_minor <> f.succeeded OR f.asked > p.captured_minor
 UNION ALL
 SELECT 2, p.drop_id, p.order_id, 'a payment without an order'
-FROM payments p WHERE NOT EXISTS (SELECT 1 FROM orders o WHERE o.id = p.order_id)
+FROM payments p WHERE NOT EXISTS (SELECT 1 FROM orders o WHERE o.id = p.order_id AND o.drop_id = p.drop_id OFFSET 0)
 UNION ALL
-SELECT 1, coalesce(c.drop_id, b.drop_id), NULL,
-       format('a customer''s limit counts %s units, his orders hold %s', coalesce(c.quantity, 0), coalesce(b.quantity, 0))
-FROM customer_limits c
-FULL JOIN (SELECT o.drop_id, o.customer_id, sum(l.quantity) AS quantity FROM orders o JOIN order_lines l ON l.order_id = o.id
-           JOIN drops d ON d.id = o.drop_id AND d.per_customer_limit IS NOT NULL
-           WHERE o.status IN ('reserved', 'action_required', 'confirmed') GROUP BY o.drop_id, o.customer_id) b
-    ON b.drop_id = c.drop_id AND b.customer_id = c.customer_id
-WHERE coalesce(c.quantity, 0) <> coalesce(b.quantity, 0)
+-- a customer is named by his first order, not by his id
+SELECT 1, c.drop_id, c.order_id, CASE
+    WHEN c.counted <> c.held THEN format('the limit of this order''s customer is %s units ahead of his orders', c.counted - c.held)
+    ELSE format('this order''s customer has %s units, and may have %s', c.held, d.per_customer_limit) END
+FROM (SELECT drop_id, customer_id, (array_agg(order_id ORDER BY accepted_at, order_id))[1] AS order_id,
+             sum(counted) AS counted, sum(held) AS held
+      FROM (SELECT drop_id, customer_id, NULL::uuid AS order_id, NULL::timestamptz AS accepted_at, quantity AS counted, 0::bigint AS held
+            FROM customer_limits
+            UNION ALL
+            SELECT o.drop_id, o.customer_id, o.id, o.accepted_at, 0, CASE WHEN o.status IN ('reserved', 'action_required', 'confirmed')
+                THEN coalesce((SELECT sum(l.quantity) FROM order_lines l WHERE l.order_id = o.id), 0)::bigint ELSE 0 END
+            FROM orders o JOIN drops l ON l.id = o.drop_id AND l.per_customer_limit IS NOT NULL) counts
+      GROUP BY drop_id, customer_id) c
+LEFT JOIN drops d ON d.id = c.drop_id
+WHERE c.counted <> c.held OR c.held > d.per_customer_limit
 UNION ALL
-SELECT 3, o.drop_id, o.id, format('has %s events up to number %s, counts %s', count(e.seq), coalesce(max(e.seq), 0), o.event_seq)
-FROM orders o LEFT JOIN events e ON e.order_id = o.id
-GROUP BY o.id, o.drop_id, o.event_seq HAVING count(e.seq) <> o.event_seq OR coalesce(max(e.seq), 0) <> o.event_seq
+SELECT 3, o.drop_id, o.id, format('has %s events up to number %s, counts %s', e.events, e.last, o.event_seq)
+FROM orders o CROSS JOIN LATERAL (
+    SELECT count(*) AS events, coalesce(max(seq), 0) AS last FROM events WHERE events.order_id = o.id) e
+WHERE e.events <> o.event_seq OR e.last <> o.event_seq
+UNION ALL
+SELECT 3, o.drop_id, o.id, format('is %s, its last event is %s', o.status, e.type)
+FROM orders o CROSS JOIN LATERAL (SELECT type FROM events WHERE events.order_id = o.id ORDER BY seq DESC LIMIT 1) e
+WHERE e.type <> 'order.' || o.status
 UNION ALL
 SELECT 3, o.drop_id, o.id, 'belongs to a drop that does not exist'
-FROM orders o WHERE NOT EXISTS (SELECT 1 FROM drops d WHERE d.id = o.drop_id);
+FROM orders o WHERE NOT EXISTS (SELECT 1 FROM drops d WHERE d.id = o.drop_id OFFSET 0);
+
+-- The same, and who has accepted which.
+CREATE OR REPLACE VIEW judged_violations AS
+SELECT v.*, a.accepted_at, a.database_user, a.os_user, a.reason
+FROM audit_violations v
+LEFT JOIN accepted_violations a ON a.drop_id = v.drop_id AND a.promise = v.promise AND a.violation = v.violation
+    AND a.order_id IS NOT DISTINCT FROM v.order_id;
+
+-- Drops that orders name and that don't exist, so that no audit of a drop comes by them; as many steps as there are drops.
+CREATE OR REPLACE VIEW missing_drops AS
+WITH RECURSIVE named AS (
+    SELECT min(drop_id) AS drop_id FROM orders
+    UNION ALL
+    SELECT (SELECT min(o.drop_id) FROM orders o WHERE o.drop_id > named.drop_id) FROM named WHERE named.drop_id IS NOT NULL)
+SELECT drop_id FROM named WHERE drop_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM drops d WHERE d.id = named.drop_id OFFSET 0);
 
 -- Lateness is no violation: it alerts, and never stops a sale.
 CREATE OR REPLACE VIEW late_orders AS

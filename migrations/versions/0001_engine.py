@@ -6,6 +6,7 @@ revision = "0001"
 down_revision = None
 
 TABLES = (
+    "accepted_violations",
     "rejected_messages",
     "events",
     "ledger",
@@ -39,6 +40,17 @@ FUNCTIONS = (
     "create_drop",
     "set_drop_state",
     "restock_item",
+    "touch_drops",
+    "close_drops",
+    "is_over",
+    "claim_audit",
+    "record_audit",
+    "accept_violations",
+    "forget_customers",
+    "erase_personal_data",
+    "erase_customer",
+    "percentiles",
+    "report_drop",
 )
 
 
@@ -48,6 +60,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    statements("DROP VIEW missing_drops, judged_violations")
     statements("DROP VIEW late_orders, audit_violations, waiting_payments, shown_refunds, shown_payments")
     statements("DROP VIEW shown_orders, shown_drops")
     for name in FUNCTIONS:

@@ -287,6 +287,68 @@ async def restock_item(call: Caller) -> None:
         await call("restock_item", {"drop_id": drop_id, "sku": sku, "quantity": 5, "ref": "delivery-1"})
 
 
+async def close_drops(call: Caller) -> None:
+    await call.drop(starts_at="2020-01-01T00:00:00Z", ends_at="2020-01-02T00:00:00Z")
+    assert [await call("close_drops", {"limit": 9}) for _ in range(2)] == [{"closed": 1}, {"closed": 0}]
+
+
+async def claim_audit(call: Caller) -> None:
+    await call.drop()
+    bounds = {"pause_seconds": 60.0, "seal_after_seconds": 0.0}
+    assert (await call("claim_audit", bounds))["drop"]["drop_id"] == "drop"
+    assert await call("claim_audit", bounds) == {"drop": None}
+
+
+async def record_audit(call: Caller) -> None:
+    for state in ("live", "ended"):
+        await call.drop(state, state=state)
+    for is_sound in (True, False):
+        for _ in range(2):
+            await call.engine.connection.execute("UPDATE drops SET ends_at = now() WHERE state = 'ended'")
+            claimed = (await call("claim_audit", {"pause_seconds": 0.0, "seal_after_seconds": 0.0}))["drop"]
+            await call("record_audit", {**claimed, "is_sound": is_sound})
+    await call("record_audit", {**claimed, "audited_at": "2020-01-01T00:00:00Z", "is_sound": False})
+
+
+async def accept_violations(call: Caller) -> None:
+    await call.drop()
+    await call.engine.connection.execute("UPDATE items SET sold = 1")
+    wanted = {"drop_id": "drop", "reason": "counted by hand", "os_user": "ann"}
+    assert [await call("accept_violations", wanted) for _ in range(2)] == [{"accepted": 1}, {"accepted": 0}]
+
+
+async def erase_personal_data(call: Caller) -> None:
+    await call.drop(starts_at="2020-01-01T00:00:00Z", ends_at="2020-01-02T00:00:00Z", state="ended")
+    assert (await call("erase_personal_data", {"limit": 9, "retention_days": 1}))["drops"] == 1
+
+
+async def erase_customer(call: Caller) -> None:
+    await call.drop()
+    await call.accept(order("a", customer="c-1"))
+    for shipped in (True, False):
+        await call("erase_customer", {"customer_id": "c-1", "shipped": shipped})
+    await call("erase_customer", {"customer_id": "nobody"})
+
+
+async def report_drop(call: Caller) -> None:
+    for state in ("draft", "paused", "ended"):
+        await call.drop(state, state=state)
+        await call("report_drop", {"drop_id": state})
+    await captured(call, "a")
+    await call.drop(stock=1)
+    await call.accept(order("out", {"M": 2}), order("won"))
+    await call.reserve("out", "won")
+    await call.engine.connection.execute("UPDATE drops SET sealed_at = now()")
+    for drop_id in ("paid", "drop", "nowhere"):
+        await call("report_drop", {"drop_id": drop_id})
+    await call.accept(order("many", {"M": 10}, drop_id="paid", **PAID))
+    await call("reserve_orders", [{"order_id": order("many", drop_id="paid")["order_id"]}])
+    await call.drop("limited", per_customer_limit=1)
+    await call.accept(order("over", {"M": 2}, drop_id="limited"))
+    await call("reserve_orders", [{"order_id": order("over", drop_id="limited")["order_id"]}])
+    await call("report_drop", {"drop_id": "limited"})
+
+
 CALLS: dict[str, Callable[[Caller], Awaitable[None]]] = {
     "accept_orders": accept_orders,
     "mark_unpublished": mark_unpublished,
@@ -304,6 +366,13 @@ CALLS: dict[str, Callable[[Caller], Awaitable[None]]] = {
     "create_drop": create_drop,
     "set_drop_state": set_drop_state,
     "restock_item": restock_item,
+    "close_drops": close_drops,
+    "claim_audit": claim_audit,
+    "record_audit": record_audit,
+    "accept_violations": accept_violations,
+    "erase_personal_data": erase_personal_data,
+    "erase_customer": erase_customer,
+    "report_drop": report_drop,
 }
 
 

@@ -10,7 +10,16 @@ import pytest
 from migrations.run import downgrade, upgrade
 from tests.conftest import Engine
 
-INTERNAL = ("write_decisions", "lock_orders", "move_order", "finish_refund")  # called by the others alone
+INTERNAL = (  # called by the others alone
+    "write_decisions",
+    "lock_orders",
+    "move_order",
+    "finish_refund",
+    "touch_drops",
+    "is_over",
+    "forget_customers",
+    "percentiles",
+)
 PAYMENT_ROLES = {"merchdrop_charge_order", "merchdrop_reconcile", "merchdrop_operator"}
 FUNCTIONS: dict[str, set[str]] = {
     "accept_orders": {"merchdrop_checkout"},
@@ -29,6 +38,13 @@ FUNCTIONS: dict[str, set[str]] = {
     "create_drop": {"merchdrop_operator"},
     "set_drop_state": {"merchdrop_operator"},
     "restock_item": {"merchdrop_operator"},
+    "close_drops": {"merchdrop_reconcile"},
+    "claim_audit": {"merchdrop_reconcile"},
+    "record_audit": {"merchdrop_reconcile"},
+    "erase_personal_data": {"merchdrop_reconcile"},
+    "accept_violations": {"merchdrop_operator"},
+    "erase_customer": {"merchdrop_operator"},
+    "report_drop": {"merchdrop_operator"},
     **{name: set() for name in INTERNAL},
 }
 
