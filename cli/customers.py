@@ -36,10 +36,11 @@ def erase(customer_id: str, shipped: bool, yes: bool, data_dir: Path, as_json: b
 
     \b
     What stays, and until when:
-      orders that are not decided    all of it, until they are
-      confirmed orders               all of it, until you say --shipped
-      the customer's other orders    the id alone, while one of the above is in the same drop,
-                                     or, in a drop with a limit per customer, until the drop ends
+      orders that are not decided   all of it, until they are
+      confirmed orders              all of it, until you say --shipped
+      other orders                  the id: while one of the above is in the
+                                    same drop; and if that has a limit per
+                                    customer, until it ends
 
     Run it again then. MERCHDROP_RETENTION_DAYS after a drop's end, reconcile erases what is left.
     """

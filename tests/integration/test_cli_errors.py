@@ -32,6 +32,8 @@ ON_THE_DATABASE = [
     ("order", "refund", "0b9a5b0e-0000-8000-8000-000000000000"),
     ("payments", "check", "tee"),
     ("audit",),
+    ("drop", "report", "tee"),
+    ("customer", "erase", "c-1", "--yes"),
 ]
 
 
