@@ -11,6 +11,7 @@ import grpc
 import orjson
 
 from common.breaker import Breaker
+from common.pubsub import connect
 from common.settings import (
     HEALTH_SECONDS,
     PUBLISH_BATCH_BYTES_MAX,
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherAsyncClient
 
 _SETTLED = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN)  # a probe shuts a dead channel
-# gRPC shares connections between the channels of a process; a new channel is to mean a new connection.
-_OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
-_EMULATOR_CHANNEL = [
-    _OWN_CONNECTION,
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
 
 
 class PublishFailed(Exception):
@@ -38,15 +32,16 @@ class PublishFailed(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """What is published: data, and string attributes."""
+    """What is published: data, string attributes, and the key of those that are to be delivered in their order."""
 
     data: bytes
     attributes: dict[str, str]
+    ordering_key: str = ""
 
     @staticmethod
-    def of(document: Any, attributes: dict[str, str]) -> Message:
+    def of(document: Any, attributes: dict[str, str], ordering_key: str = "") -> Message:
         """A message that carries a document as JSON."""
-        return Message(orjson.dumps(document), attributes)
+        return Message(orjson.dumps(document), attributes, ordering_key)
 
 
 class Publisher:
@@ -57,7 +52,7 @@ class Publisher:
         self._emulator_host = emulator_host
         self._client: PublisherAsyncClient | None = None
         self._channel: grpc.aio.Channel | None = None
-        self._latest: Message | None = None
+        self._first: Message | None = None  # of the latest call
         self._breaker = Breaker("Pub/Sub", self._probe)
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -66,7 +61,7 @@ class Publisher:
         Raises:
             PublishFailed: a call was not answered within PUBLISH_SECONDS, or Pub/Sub is known to be away.
         """
-        self._latest = messages[-1]
+        self._first = messages[0]
         if await self._breaker.is_open():
             raise PublishFailed("Pub/Sub did not answer a moment ago")
         try:
@@ -103,7 +98,7 @@ class Publisher:
 
         request = PublishRequest.pb()(topic=self._topic)
         for message in batch:
-            request.messages.add(data=message.data, attributes=message.attributes)
+            request.messages.add(data=message.data, attributes=message.attributes, ordering_key=message.ordering_key)
         retry = AsyncRetry(
             if_exception_type(ServiceUnavailable),
             initial=PUBLISH_RETRY_SECONDS,
@@ -113,10 +108,13 @@ class Publisher:
         await self._open().publish(request=PublishRequest.wrap(request), timeout=PUBLISH_SECONDS, retry=retry)
 
     async def _probe(self) -> None:
-        """Publish the latest message (again) over a new connection: the old one may be dead and not know it."""
+        """Publish a message (again) over a new connection: the old one may be dead and not know it.
+
+        It is the first one of its call: of an ordering key, a later one must not be seen before it.
+        """
         await self.close(PUBLISH_SECONDS)
-        if self._latest:
-            await self._send([self._latest])
+        if self._first:
+            await self._send([self._first])
 
     def _open(self) -> PublisherAsyncClient:
         if self._client is None:
@@ -124,27 +122,18 @@ class Publisher:
             from google.pubsub_v1 import PublisherAsyncClient
             from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
-            if self._emulator_host:
-                self._channel = grpc.aio.insecure_channel(self._emulator_host, options=_EMULATOR_CHANNEL)
-                transport = PublisherGrpcAsyncIOTransport(channel=self._channel)
-            else:
-
-                def channel(host: str, *, options: list[tuple[str, int]], **rest: Any) -> Any:
-                    options = [*options, _OWN_CONNECTION]
-                    return PublisherGrpcAsyncIOTransport.create_channel(host, options=options, **rest)
-
-                transport = PublisherGrpcAsyncIOTransport(channel=channel)
-                self._channel = transport.grpc_channel
+            self._channel, transport = connect(PublisherGrpcAsyncIOTransport, self._emulator_host)
             self._client = PublisherAsyncClient(transport=transport)
         return self._client
 
 
 def _batches(messages: Sequence[Message]) -> Iterator[list[Message]]:
-    """Messages in their order, cut so that each batch is one call."""
+    """Messages in their order, cut so that each batch is one call; Pub/Sub refuses two ordering keys in one."""
     batch: list[Message] = []
     size = 0
     for message in messages:
-        if batch and (len(batch) == PUBLISH_BATCH_MAX or size + len(message.data) > PUBLISH_BATCH_BYTES_MAX):
+        is_full = len(batch) == PUBLISH_BATCH_MAX or size + len(message.data) > PUBLISH_BATCH_BYTES_MAX
+        if batch and (is_full or message.ordering_key != batch[-1].ordering_key):
             yield batch
             batch, size = [], 0
         batch.append(message)

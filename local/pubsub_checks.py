@@ -43,6 +43,10 @@ def check_count(kind: str, count: int, most: int) -> None:
 
 def check_messages(request: Any) -> None:
     """Refuse a Publish call that Pub/Sub would refuse."""
+    if len({message.ordering_key for message in request.messages}) > 1:
+        raise Refused(
+            grpc.StatusCode.FAILED_PRECONDITION, "The messages of one call have the same ordering key, or none has any."
+        )
     if not 1 <= len(request.messages) <= PUBLISH_MESSAGES_MAX:
         problem = f"Publish 1 to {PUBLISH_MESSAGES_MAX} messages at once, not {len(request.messages)}."
     elif request.ByteSize() > PUBLISH_BYTES_MAX:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from google.api_core.exceptions import FailedPrecondition
 
 from local.machine import HOST, free_port
 from tests.contract.pubsub import FAST_RETRY, Queue, Receiver, connected, embedded, eventually, own_queue, running
@@ -118,3 +119,12 @@ async def test_an_ack_that_comes_after_the_message_was_given_back_lets_the_next_
         await queue.ack(subscription, first)
         [second] = await queue.pull_some(subscription)
     assert (first.message.data, second.message.data) == (b"0", b"1")
+
+
+async def test_refuses_two_ordering_keys_in_one_call() -> None:
+    """As Pub/Sub does; Google's emulator lets it pass."""
+    async with own_queue() as queue:
+        topic = await queue.topic()
+        messages = [{"data": b"text", "ordering_key": key} for key in ("one", "")]
+        with pytest.raises(FailedPrecondition):
+            await queue.publisher.publish(request={"topic": topic, "messages": messages}, retry=None)

@@ -126,3 +126,29 @@ async def test_health_is_told_when_a_probe_closes_the_channel_meanwhile(client: 
     assert await awaited(connects)
     await client.close()  # as a probe does
     assert not await asking
+
+
+async def test_the_look_for_a_queues_return_does_not_tell_a_later_message_of_a_key_first(
+    client: Publisher, queue: Queue
+) -> None:
+    ordered = [Message(text, {}, "key") for text in (b"first", b"second")]
+    await publish(client, "before")
+    queue.kill()
+    with pytest.raises(PublishFailed):
+        await client.publish(ordered)
+    queue.start()
+
+    async def is_published() -> bool:
+        with suppress(PublishFailed):
+            await client.publish(ordered)
+            return True
+        return False
+
+    assert await awaited(is_published)
+    assert list(dict.fromkeys(queue.published())) == [b"before", b"first", b"second"]
+
+
+async def test_messages_of_two_ordering_keys_go_in_two_calls(client: Publisher, queue: Queue) -> None:
+    """Pub/Sub refuses them in one."""
+    await client.publish([Message(key.encode(), {}, key) for key in ("a", "a", "b", "a")])
+    assert queue.published() == [b"a", b"a", b"b", b"a"]
