@@ -10,7 +10,7 @@ from common.charges import Charges
 from common.contracts import ProviderEvent, RejectedMessage
 from common.database import Database, DatabaseUnavailable
 from common.logs import log
-from common.messages import Delivery, Malformed, parse_payment
+from common.messages import NOT_TAKEN, Delivery, Malformed, parse_payment
 from common.publisher import Publisher
 from common.refunds import Refunds
 from common.settings import CHARGE_SECONDS, MESSAGE_TEXT_MAX, PAYMENTS_TOPIC, settings
@@ -27,19 +27,25 @@ class Charging:
         self._wake_ups = 0
         self._is_working = False
 
-    async def handle(self, delivery: Delivery) -> bool:
-        """Do what a message asks for. True: it is done with; false: deliver it again later."""
+    async def handle(self, delivery: Delivery, *, is_dead_letter: bool = False) -> bool:
+        """Do what a message asks for. True: it is done with; false: deliver it again later.
+
+        A dead letter wakes nobody: reconcile finds what is due. What the database can't take is recorded if it is one:
+        it has been delivered often enough.
+        """
         try:
             event = parse_payment(delivery.data)
         except Malformed:
-            return await self._reject(delivery)
+            return await self._reject(delivery, "malformed")
         try:
-            return await (self._work() if event is None else self._settle(event))
+            if event is None:
+                return is_dead_letter or await self._work()
+            return await self._settle(event)
         except (DatabaseUnavailable, Overloaded):
             return False
         except BadItem as error:
             log(logging.ERROR, "the database can't take a message", message_id=delivery.message_id, cause=error)
-            return False
+            return is_dead_letter and await self._reject(delivery, NOT_TAKEN)
 
     async def _work(self) -> bool:
         """Look after what is due, for CHARGE_SECONDS at most; then hand what is left to the next wake-up.
@@ -78,15 +84,15 @@ class Charging:
             await self._refunds.work()
         return True
 
-    async def _reject(self, delivery: Delivery) -> bool:
+    async def _reject(self, delivery: Delivery, reason: str) -> bool:
         body = delivery.data.decode("utf-8", "replace").replace("\x00", "\ufffd")[:MESSAGE_TEXT_MAX]
         rejected: RejectedMessage = {
             "id": delivery.message_id,
             "topic": PAYMENTS_TOPIC,
-            "reason": "malformed",
+            "reason": reason,
             "body": body,
         }
-        log(logging.ERROR, "a message was rejected", message_id=delivery.message_id, reason="malformed")
+        log(logging.ERROR, "a message was rejected", message_id=delivery.message_id, reason=reason)
         try:
             await self._database.call("reject_messages", [rejected])
         except (DatabaseUnavailable, BadItem):

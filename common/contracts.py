@@ -22,6 +22,7 @@ from common.drop_contracts import (
     Reported,
     ShownItem,
 )
+from common.models import OrderStatus
 
 AcceptOutcome = Literal[
     "created",
@@ -198,6 +199,9 @@ class Settled(TypedDict):
     provider_ref: str | None
 
 
+ProviderState = Literal["captured", "cancelled", "failed"]
+
+
 class ProviderEvent(TypedDict):
     """What the topic payments carries of a provider's event: which payment, and how it stands."""
 
@@ -206,7 +210,7 @@ class ProviderEvent(TypedDict):
     event_id: str
     order_id: str
     provider_ref: str
-    state: Literal["captured", "cancelled", "failed"]
+    state: ProviderState
     captured_minor: int
 
 
@@ -388,6 +392,101 @@ class Restocked(TypedDict):
     stock: NotRequired[int]
 
 
+class EventBounds(TypedDict):
+    """claim_events takes this; `limit` is of orders."""
+
+    limit: int
+    lease_seconds: int
+
+
+class EventPayment(TypedDict):
+    """How the money of an event's order stands when the event is published."""
+
+    provider: str
+    state: Literal["due", "claimed", "action_required", "captured", "declined", "cancelled"]
+    captured_minor: int
+    refunded_minor: int
+    expires_at: str | None
+
+
+class EventLine(TypedDict):
+    """A line of an event's order."""
+
+    sku: str
+    quantity: int
+    unit_price_minor: int
+
+
+class EventOrder(TypedDict):
+    """An order as of an event: as the API shows it, without anything personal."""
+
+    order_id: str
+    drop_id: str
+    status: OrderStatus
+    reason: str | None
+    items: list[EventLine]
+    amount_minor: int
+    currency: str
+    accepted_at: str
+    updated_at: str
+    payment: EventPayment | None
+
+
+class OrderEvent(TypedDict):
+    """claim_events returns a list of these, each order's one after the other; the topic order-events carries them."""
+
+    event_id: str
+    seq: int
+    type: str
+    occurred_at: str
+    order: EventOrder
+
+
+class PublishedEvents(TypedDict):
+    """mark_events_published takes a list of these: the number of the order's last event that is published, or 0."""
+
+    order_id: str
+    seq: int
+
+
+class MarkedEvents(TypedDict):
+    """mark_events_published returns how many events it marked."""
+
+    marked: int
+
+
+class MessageRef(TypedDict):
+    """retry_messages and drop_messages take a list of these."""
+
+    id: str
+
+
+class TriedMessage(TypedDict):
+    """finish_retries takes a list of these; `retry_at` is when it was asked for."""
+
+    id: str
+    retry_at: str
+
+
+class RetryOutcome(TypedDict):
+    """retry_messages returns one for each item, in order."""
+
+    id: str
+    outcome: Literal["asked", "erased", "unknown_message"]
+
+
+class FinishedRetries(TypedDict):
+    """finish_retries returns how many messages are done with."""
+
+    finished: int
+
+
+class DroppedCount(TypedDict):
+    """drop_messages returns how many there were."""
+
+    dropped: int
+
+
 class Contract(NamedTuple):
     """The types of a SQL function's one argument and of its answer."""
 
@@ -419,4 +518,9 @@ CONTRACTS = {
     "erase_personal_data": Contract(EraseBounds, ErasedCount),
     "erase_customer": Contract(CustomerErasure, CustomerErased),
     "report_drop": Contract(DropRef, Reported),
+    "claim_events": Contract(EventBounds, list[OrderEvent]),
+    "mark_events_published": Contract(list[PublishedEvents], MarkedEvents),
+    "retry_messages": Contract(list[MessageRef], list[RetryOutcome]),
+    "finish_retries": Contract(list[TriedMessage], FinishedRetries),
+    "drop_messages": Contract(list[MessageRef], DroppedCount),
 }

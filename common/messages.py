@@ -8,15 +8,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
-from common.contracts import AdmitItem, ProviderEvent
+from common.contracts import AdmitItem, ProviderEvent, ProviderState
 from common.logs import trace_context
 from common.models import CheckoutRequest
 from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
+from common.settings import AMOUNT_MINOR_MAX
 
+NOT_TAKEN = "not_taken"  # why a message was rejected: the database refuses what it holds
 WAKE_UP = {"schema_version": 1, "kind": "wake_up"}  # on the topic payments: look for what is due; it carries no work
 
 
@@ -88,7 +90,10 @@ def parse_payment(data: bytes) -> ProviderEvent | None:
         document = json.loads(data)
         if document["kind"] == WAKE_UP["kind"]:
             return None
-        if document["kind"] != "provider_event":
+        captured_minor = int(document["captured_minor"])
+        if document["kind"] != "provider_event" or document["state"] not in get_args(ProviderState):
+            raise Malformed
+        if not 0 <= captured_minor <= AMOUNT_MINOR_MAX:
             raise Malformed
         return {
             "schema_version": int(document["schema_version"]),
@@ -97,7 +102,7 @@ def parse_payment(data: bytes) -> ProviderEvent | None:
             "order_id": str(UUID(document["order_id"])),
             "provider_ref": str(document["provider_ref"]),
             "state": document["state"],
-            "captured_minor": int(document["captured_minor"]),
+            "captured_minor": captured_minor,
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Malformed from error

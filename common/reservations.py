@@ -10,7 +10,7 @@ from common.batching import BadItem, Batcher, Overloaded
 from common.contracts import AdmitItem, AdmitOutcome, OrderRef, RejectedMessage, ReserveOutcome
 from common.database import Database, DatabaseUnavailable
 from common.logs import log
-from common.messages import Delivery, Malformed, QueuedOrder, admission, parse_order
+from common.messages import NOT_TAKEN, Delivery, Malformed, QueuedOrder, admission, parse_order
 from common.publisher import Publisher
 from common.settings import (
     ADMIT_BATCH_MAX,
@@ -44,15 +44,22 @@ class Reservations:
             self._reject_batch, batch_max=RESERVE_BATCH_MAX, queue_max=QUEUE_LENGTH_MAX, flushes_max=1
         )
 
-    async def decide(self, delivery: Delivery) -> bool:
-        """Decide the order in a message. True: done, whatever the decision; false: deliver it again later."""
+    async def decide(self, delivery: Delivery, *, is_dead_letter: bool = False) -> bool:
+        """Decide the order in a message. True: done, whatever the decision; false: deliver it again later.
+
+        What the database can't take is recorded if it is a dead letter: it has been delivered often enough.
+        """
         try:
-            if (reason := await self._decide(delivery)) is not None:
+            try:
+                reason = await self._decide(delivery)
+            except BadItem as error:
+                log(logging.ERROR, "the database can't take a message", message_id=delivery.message_id, cause=error)
+                if not is_dead_letter:
+                    return False
+                reason = NOT_TAKEN
+            if reason is not None:
                 await self._reject(delivery, reason)
-        except (DatabaseUnavailable, Overloaded):
-            return False
-        except BadItem as error:
-            log(logging.ERROR, "the database can't take a message", message_id=delivery.message_id, cause=error)
+        except (DatabaseUnavailable, Overloaded, BadItem):
             return False
         return True
 

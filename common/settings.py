@@ -87,6 +87,12 @@ REPUBLISH_LIMIT = 2_000  # in one pass; a run makes as many as there is work for
 RECONCILE_SECONDS = 50.0  # a run that left something undone looks again until then; the next one comes in a minute
 RECONCILE_PAUSE_SECONDS = 5.0  # between two such looks: a part that comes back is used within seconds
 EXPIRE_LIMIT = 1_000  # holds in one pass
+RELAY_LIMIT = 500  # orders in one pass, each a call of its own
+RELAY_CALLS_MAX = 50  # under way at once; a connection to Pub/Sub carries 100
+RELAY_LEASE_SECONDS = 30  # above RELAY_LIMIT / RELAY_CALLS_MAX calls that take PUBLISH_SECONDS each
+DEAD_LETTER_LIMIT = 20  # in one pass; each may cost a call of Stripe's, which allows 25 a second
+PULL_SECONDS = 3.0  # for a pull that finds nothing, once in a run
+PULL_CALL_SECONDS = 2.0  # for the calls that say what became of messages
 LOOK_UP_SECONDS = 10.0  # in which a pass looks after payments in doubt, before the other steps get their turn
 CLOSE_LIMIT = 100  # drops in one pass; few ever end in the same minute
 AUDIT_PAUSE_SECONDS = 50.0  # between two audits of a drop: one in each run, however often the run looks again
@@ -101,6 +107,8 @@ MESSAGE_TEXT_MAX = 100_000  # characters of a rejected message that are kept
 
 ORDERS_TOPIC = "orders"
 PAYMENTS_TOPIC = "payments"
+EVENTS_TOPIC = "order-events"
+DEAD_LETTERS = "{}-dead-letter"  # the subscription that keeps what Pub/Sub gave up on, by the topic it came from
 STRIPE_API_BASE = "https://api.stripe.com"
 
 

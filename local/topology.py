@@ -23,13 +23,13 @@ def ensure_topology(emulator_host: str, project: str, endpoints: dict[str, str])
     with grpc.insecure_channel(emulator_host) as channel:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-        for topic in ("orders", "payments"):
-            for name in (topic, f"{topic}-dead-letter"):
-                with suppress(AlreadyExists):
-                    publisher.create_topic(name=f"projects/{project}/topics/{name}", timeout=CALL_SECONDS)
+        for topic in ("orders", "orders-dead-letter", "payments", "payments-dead-letter", "order-events"):
+            with suppress(AlreadyExists):
+                publisher.create_topic(name=f"projects/{project}/topics/{topic}", timeout=CALL_SECONDS)
         for wanted in (
             *_subscriptions(project, "process-order", "orders", endpoints["process-order"]),
             *_subscriptions(project, "charge-order", "payments", endpoints["charge-order"]),
+            _pulled(project, "order-events", enable_message_ordering=True),  # an example of a shop's subscriber
         ):
             try:
                 subscriber.create_subscription(request=wanted, timeout=CALL_SECONDS)
@@ -55,5 +55,11 @@ def _subscriptions(project: str, name: str, topic: str, endpoint: str) -> list[S
                 dead_letter_topic=f"{topics}/{topic}-dead-letter", max_delivery_attempts=DELIVERY_ATTEMPTS_MAX
             ),
         ),
-        Subscription(name=f"{names}/{topic}-dead-letter", topic=f"{topics}/{topic}-dead-letter"),
+        _pulled(project, f"{topic}-dead-letter"),
     ]
+
+
+def _pulled(project: str, topic: str, **settings: bool) -> Subscription:
+    """A subscription of the topic's own name, for whoever comes and pulls."""
+    name, topic = f"projects/{project}/subscriptions/{topic}", f"projects/{project}/topics/{topic}"
+    return Subscription(name=name, topic=topic, ack_deadline_seconds=ACK_DEADLINE_SECONDS, **settings)

@@ -16,6 +16,7 @@ from typing import TypeVar
 import grpc
 from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+from google.pubsub_v1.types import ReceivedMessage
 
 from local.machine import free_port
 from local.postgres import Postgres
@@ -97,12 +98,16 @@ class Queue:
 
     def published(self) -> list[bytes]:
         """What was published since the last look, oldest first."""
+        return [one.message.data for one in self.take(COPIES)]
+
+    def take(self, subscription: str) -> list[ReceivedMessage]:
+        """All messages that wait to be pulled, taken out of their subscription."""
         with self._channel() as channel:
             subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-            seen: list[bytes] = []
-            while pulled := subscriber.pull(subscription=COPIES, max_messages=1_000).received_messages:
-                subscriber.acknowledge(subscription=COPIES, ack_ids=[one.ack_id for one in pulled])
-                seen += [one.message.data for one in pulled]
+            seen: list[ReceivedMessage] = []
+            while pulled := subscriber.pull(subscription=subscription, max_messages=1_000).received_messages:
+                subscriber.acknowledge(subscription=subscription, ack_ids=[one.ack_id for one in pulled])
+                seen += pulled
         return seen
 
     def _channel(self) -> grpc.Channel:

@@ -31,3 +31,7 @@ GRANT SELECT ON audit_violations, late_orders TO merchdrop_reconcile, merchdrop_
 GRANT EXECUTE ON FUNCTION close_drops, claim_audit, record_audit, erase_personal_data TO merchdrop_reconcile;
 GRANT SELECT ON judged_violations, missing_drops TO merchdrop_reconcile, merchdrop_operator;
 GRANT EXECUTE ON FUNCTION accept_violations, erase_customer, report_drop TO merchdrop_operator;
+GRANT EXECUTE ON FUNCTION claim_events, mark_events_published TO merchdrop_reconcile;
+GRANT EXECUTE ON FUNCTION reserve_orders, admit_orders, reject_messages, finish_retries TO merchdrop_reconcile;  -- dead letters
+GRANT EXECUTE ON FUNCTION retry_messages, drop_messages TO merchdrop_operator;
+GRANT SELECT ON shown_messages TO merchdrop_reconcile, merchdrop_operator;

@@ -140,7 +140,7 @@ CREATE TABLE ledger (
 CREATE INDEX ledger_by_item ON ledger (drop_id, sku) INCLUDE (kind, quantity);
 
 CREATE TABLE events (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           bigint GENERATED ALWAYS AS IDENTITY,  -- what happened first is relayed first
     drop_id      text NOT NULL,
     order_id     uuid NOT NULL,
     seq          integer NOT NULL CHECK (seq >= 1),
@@ -148,15 +148,18 @@ CREATE TABLE events (
     reason       text,
     occurred_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     published_at timestamptz,
-    CONSTRAINT events_in_order UNIQUE (order_id, seq)
+    leased_until timestamptz,  -- of an order's first unpublished event: until then somebody is publishing them all
+    CONSTRAINT events_in_order PRIMARY KEY (order_id, seq)
 );
+CREATE INDEX events_unpublished ON events (id) WHERE published_at IS NULL;  -- the only index on id: it costs what a key would
 
 CREATE TABLE rejected_messages (
     id          text PRIMARY KEY,  -- the Pub/Sub message id
     topic       text NOT NULL,
     reason      text NOT NULL,
     body        text NOT NULL,
-    rejected_at timestamptz NOT NULL DEFAULT now()
+    rejected_at timestamptz NOT NULL DEFAULT now(),
+    retry_at    timestamptz  -- when a person asked for it to be tried again
 );
 CREATE INDEX rejected_messages_kept ON rejected_messages (rejected_at) WHERE body <> '';
 
@@ -172,6 +175,7 @@ CREATE TABLE accepted_violations (
     accepted_at   timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT accepted_violations_once UNIQUE NULLS NOT DISTINCT (drop_id, promise, order_id, violation)
 );
+CREATE INDEX rejected_messages_to_retry ON rejected_messages (retry_at) WHERE retry_at IS NOT NULL;
 
 -- What reserve_orders works on: a line of an order with what never changes about it, numbered by item and by buyer, …
 CREATE TYPE wanted_line AS (

@@ -166,3 +166,7 @@ WHERE o.status = 'accepted' AND d.state <> 'paused' AND o.accepted_at < now() - 
 UNION ALL
 SELECT o.drop_id, o.id, o.status, o.hold_expires_at
 FROM orders o WHERE o.status IN ('reserved', 'action_required') AND o.hold_expires_at < now() - interval '2 minutes';
+
+-- Messages that could not be processed, as an operator sees them and reconcile tries them again; bodies hold personal data.
+CREATE OR REPLACE VIEW shown_messages AS
+SELECT id, topic, reason, rejected_at, retry_at, octet_length(body) AS bytes, body FROM rejected_messages;

@@ -51,6 +51,11 @@ FUNCTIONS = (
     "erase_customer",
     "percentiles",
     "report_drop",
+    "claim_events",
+    "mark_events_published",
+    "retry_messages",
+    "finish_retries",
+    "drop_messages",
 )
 
 
@@ -62,7 +67,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     statements("DROP VIEW missing_drops, judged_violations")
     statements("DROP VIEW late_orders, audit_violations, waiting_payments, shown_refunds, shown_payments")
-    statements("DROP VIEW shown_orders, shown_drops")
+    statements("DROP VIEW shown_orders, shown_drops, shown_messages")
     for name in FUNCTIONS:
         statements(f"DROP FUNCTION {name}")
     statements("DROP TYPE wanted_line, decision")

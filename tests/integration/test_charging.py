@@ -124,7 +124,15 @@ async def test_without_the_queue_what_is_left_brings_the_same_wake_up_again(
     assert not await function.handle(message(WAKE_UP))
 
 
-@pytest.mark.parametrize("document", [{}, [], {"kind": "other"}, {"kind": "provider_event"}, "\x00"])
+def event(**fields: Any) -> dict[str, Any]:
+    told = {"event_id": "evt", "order_id": str(uuid4()), "provider_ref": "pi", "state": "captured", "captured_minor": 5}
+    return {"schema_version": 1, "kind": "provider_event", **told, **fields}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, [], {"kind": "other"}, {"kind": "provider_event"}, event(state="odd"), event(captured_minor=10**30), "\x00"],
+)
 async def test_a_message_that_is_neither_is_recorded_and_acknowledged(
     engine: Engine, function: Charging, document: Any
 ) -> None:

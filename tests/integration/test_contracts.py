@@ -349,6 +349,65 @@ async def report_drop(call: Caller) -> None:
     await call("report_drop", {"drop_id": "limited"})
 
 
+async def claim_events(call: Caller) -> None:
+    await in_every_state(call)
+    (cancelled,) = await paid_more(call, "cancelled")
+    await call("release_orders", [{"order_id": cancelled, "reason": "operator"}])
+    await call.drop(stock=1, per_customer_limit=2)
+    await call.accept(order("won"), order("out"), order("too many", {"M": 3}))
+    await call.reserve("won", "out", "too many")
+    await paid_more(call, "claimed", "due")
+    await claim(call, limit=1)
+    bounds = {"limit": 99, "lease_seconds": 60}
+    events = await call("claim_events", bounds)
+    assert len(events) == await call.engine.count("events")
+    assert await call("claim_events", bounds) == []
+
+
+async def mark_events_published(call: Caller) -> None:
+    await call.drop()
+    await call.accept(order("a"), order("b"))
+    ids = [order(key)["order_id"] for key in ("a", "b", "unknown")]
+    bounds = {"limit": 9, "lease_seconds": 60}
+    await call("claim_events", bounds)
+    told = [{"order_id": one, "seq": seq} for one, seq in zip(ids, (1, 0, 1), strict=True)]
+    assert await call("mark_events_published", told) == {"marked": 1}
+    assert [event["order"]["order_id"] for event in await call("claim_events", bounds)] == [ids[1]]
+
+
+async def rejected(call: Caller, *ids: str, body: str = "{") -> None:
+    await call("reject_messages", [{"id": one, "topic": "orders", "reason": "malformed", "body": body} for one in ids])
+
+
+async def retry_messages(call: Caller) -> None:
+    await rejected(call, "1")
+    await rejected(call, "2", body="")
+    outcomes = await call("retry_messages", [{"id": one} for one in ("1", "2", "3")])
+    assert [outcome["outcome"] for outcome in outcomes] == ["asked", "erased", "unknown_message"]
+
+
+async def finish_retries(call: Caller) -> None:
+    """Of four, one was not asked for, one is asked for once more, one is rejected anew, and one succeeded."""
+    ids = ("unasked", "again", "anew", "done")
+    await rejected(call, *ids)
+    await call("retry_messages", [{"id": one} for one in ids[1:]])
+    rows = await call.engine.connection.fetch("SELECT id, retry_at FROM rejected_messages WHERE retry_at IS NOT NULL")
+    asked = {row["id"]: row["retry_at"].isoformat() for row in rows}
+    await call("retry_messages", [{"id": "again"}])
+    await rejected(call, "anew")
+    tried = [{"id": one, "retry_at": asked[one]} for one in ids[1:]]
+    tried.append({"id": "unasked", "retry_at": asked["done"]})
+    assert await call("finish_retries", tried) == {"finished": 1}
+    left = {row["id"]: row["retry_at"] for row in await call.engine.connection.fetch("TABLE rejected_messages")}
+    assert sorted(left) == ["again", "anew", "unasked"]
+    assert left["anew"] is None
+
+
+async def drop_messages(call: Caller) -> None:
+    await rejected(call, "1", "2")
+    assert await call("drop_messages", [{"id": "1"}, {"id": "3"}]) == {"dropped": 1}
+
+
 CALLS: dict[str, Callable[[Caller], Awaitable[None]]] = {
     "accept_orders": accept_orders,
     "mark_unpublished": mark_unpublished,
@@ -373,6 +432,11 @@ CALLS: dict[str, Callable[[Caller], Awaitable[None]]] = {
     "erase_personal_data": erase_personal_data,
     "erase_customer": erase_customer,
     "report_drop": report_drop,
+    "claim_events": claim_events,
+    "mark_events_published": mark_events_published,
+    "retry_messages": retry_messages,
+    "finish_retries": finish_retries,
+    "drop_messages": drop_messages,
 }
 
 

@@ -24,10 +24,10 @@ PAYMENT_ROLES = {"merchdrop_charge_order", "merchdrop_reconcile", "merchdrop_ope
 FUNCTIONS: dict[str, set[str]] = {
     "accept_orders": {"merchdrop_checkout"},
     "release_orders": {"merchdrop_checkout", "merchdrop_operator"},
-    "reserve_orders": {"merchdrop_process_order"},
-    "admit_orders": {"merchdrop_process_order"},
+    "reserve_orders": {"merchdrop_process_order", "merchdrop_reconcile"},
+    "admit_orders": {"merchdrop_process_order", "merchdrop_reconcile"},
     "mark_unpublished": {"merchdrop_checkout", "merchdrop_reconcile"},
-    "reject_messages": {"merchdrop_process_order", "merchdrop_charge_order"},
+    "reject_messages": {"merchdrop_process_order", "merchdrop_charge_order", "merchdrop_reconcile"},
     "claim_payments": PAYMENT_ROLES,
     "settle_payments": PAYMENT_ROLES,
     "claim_refunds": PAYMENT_ROLES,
@@ -45,6 +45,11 @@ FUNCTIONS: dict[str, set[str]] = {
     "accept_violations": {"merchdrop_operator"},
     "erase_customer": {"merchdrop_operator"},
     "report_drop": {"merchdrop_operator"},
+    "claim_events": {"merchdrop_reconcile"},
+    "mark_events_published": {"merchdrop_reconcile"},
+    "retry_messages": {"merchdrop_operator"},
+    "finish_retries": {"merchdrop_reconcile"},
+    "drop_messages": {"merchdrop_operator"},
     **{name: set() for name in INTERNAL},
 }
 
