@@ -9,6 +9,7 @@ import click
 from cli.books import audit
 from cli.customers import customer
 from cli.drops import drop
+from cli.messages import messages
 from cli.migrate import migrate
 from cli.orders import order
 from cli.payments import payments
@@ -43,7 +44,7 @@ def main() -> None:
     """
 
 
-for command in (up, local, migrate, drop, order, payments, audit, customer, sale):
+for command in (up, local, migrate, drop, order, payments, messages, audit, customer, sale):
     main.add_command(command)
 for command in (resume, report):
     drop.add_command(command)
