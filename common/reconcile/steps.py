@@ -107,7 +107,8 @@ class Reconcile:
         due = dict.fromkeys(self._steps, started)
         while due and not errors and (at := min(due.values())) <= started + RECONCILE_SECONDS:
             await asyncio.sleep(at - time.monotonic())
-            for name in [name for name in due if due[name] <= time.monotonic()]:
+            now = time.monotonic()
+            for name in [name for name in self._steps if name in due and due[name] <= now]:
                 del due[name]
                 try:
                     outcome = await self._steps[name]()

@@ -1,5 +1,5 @@
 -- mark_events_published([{order_id, seq}]) -> {marked}: the events of these orders up to number seq are published, and the
--- leases on them are over; 0 just gives a lease back. Being told late, or twice, does no harm.
+-- leases on them are over; 0 just gives a lease back. Being told late, or twice, does no harm. (coalesce: see claim_events.)
 CREATE OR REPLACE FUNCTION mark_events_published(batch jsonb) RETURNS jsonb
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
     WITH told AS (
@@ -7,8 +7,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqsc
     ), locked AS (
         SELECT e.order_id, e.seq, e.seq <= told.seq AS is_published
         FROM told JOIN LATERAL (
-            SELECT order_id, seq FROM events WHERE events.order_id = told.order_id AND published_at IS NULL
-                AND (events.seq <= told.seq OR leased_until IS NOT NULL)
+            SELECT order_id, seq FROM events WHERE events.order_id = told.order_id AND coalesce(published_at, 'infinity') = 'infinity'
             ORDER BY seq FOR NO KEY UPDATE) e ON true
     ), marked AS (
         UPDATE events SET leased_until = NULL, published_at = CASE WHEN is_published THEN clock_timestamp() END

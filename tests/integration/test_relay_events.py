@@ -24,6 +24,7 @@ EVENTS = f"projects/{PROJECT}/subscriptions/order-events"
 LIMIT = 100
 ROLE = "?role=merchdrop_reconcile"
 ORDERS = 30
+BACKLOG = 1_000
 
 
 @pytest.fixture
@@ -245,7 +246,7 @@ async def test_control_with_leases_on_single_events_two_relays_reorder_them(
     engine: Engine, queue: Queue, new_relay: Callable[[], Relay]
 ) -> None:
     text = (ROOT / "migrations" / "sql" / "claim_events.sql").read_text()
-    start, end = text.index("AND NOT EXISTS"), text.index("ORDER BY e.id")
+    start, end = text.index("AND (SELECT before"), text.index("ORDER BY e.id")
     await engine.connection.execute(text[:start] + text[end:])
     assert await meet(engine, queue, new_relay(), new_relay()) != [1, 2, 3]
 
@@ -286,3 +287,21 @@ async def test_being_told_late_of_what_another_has_published_takes_nothing_from_
     assert await engine.call("mark_events_published", [{"order_id": one, "seq": late[-1]["seq"]}]) == {"marked": 1}
     assert await engine.call("mark_events_published", [{"order_id": one, "seq": 1}]) == {"marked": 0}
     assert [event["seq"] for event in await engine.call("claim_events", bounds)] == [2, 3]
+
+
+async def entries_read(engine: Engine) -> int:
+    """Of the index of unpublished events, so far."""
+    await engine.connection.execute("SELECT pg_stat_force_next_flush()")
+    await engine.connection.execute("SELECT pg_stat_clear_snapshot()")
+    query = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'events_unpublished'"
+    return int(await engine.connection.fetchval(query))
+
+
+async def test_of_a_long_backlog_no_more_is_read_than_is_handed_out(engine: Engine) -> None:
+    await engine.create_drop(items={"M": BACKLOG})
+    await accepted(engine, *(f"{number}" for number in range(BACKLOG)))
+    before = await entries_read(engine)
+    events = await engine.call("claim_events", {"limit": 10, "lease_seconds": 60})
+    told = [{"order_id": event["order"]["order_id"], "seq": event["seq"]} for event in events]
+    assert await engine.call("mark_events_published", told) == {"marked": 10}
+    assert await entries_read(engine) - before < 50
