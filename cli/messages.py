@@ -14,7 +14,7 @@ from common.contracts import DroppedCount, MessageRef, RetryOutcome
 LISTED_MAX = 1_000  # whoever has more has one cause
 _COLUMNS = "id, topic, reason, rejected_at, retry_at, bytes"
 
-_ids_argument = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+_ids_argument = click.argument("ids", nargs=-1, required=True, metavar="IDS")
 
 
 @click.group()

@@ -59,7 +59,9 @@ async def test_the_topology_can_be_ensured_again_and_follows_the_function(emulat
         await asyncio.to_thread(ensure_topology, emulator, project, endpoints)
     subscriptions = await queue.subscriber.list_subscriptions(project=f"projects/{project}")
     found = {subscription.name.rpartition("/")[2]: subscription async for subscription in subscriptions}
-    assert set(found) == {"process-order", "orders-dead-letter", "charge-order", "payments-dead-letter"}
+    pulled = {"orders-dead-letter", "payments-dead-letter", "order-events"}
+    assert set(found) == {"process-order", "charge-order", *pulled}
+    assert {name for name, one in found.items() if one.enable_message_ordering} == {"order-events"}
     pushed = found["process-order"]
     assert pushed.push_config.push_endpoint == "http://127.0.0.1:2"
     assert pushed.ack_deadline_seconds == 60

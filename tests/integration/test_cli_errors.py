@@ -34,6 +34,9 @@ ON_THE_DATABASE = [
     ("audit",),
     ("drop", "report", "tee"),
     ("customer", "erase", "c-1", "--yes"),
+    ("messages", "list"),
+    ("messages", "retry", "1"),
+    ("messages", "drop", "1", "--yes"),
 ]
 
 

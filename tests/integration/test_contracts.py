@@ -384,6 +384,7 @@ async def retry_messages(call: Caller) -> None:
     await rejected(call, "2", body="")
     outcomes = await call("retry_messages", [{"id": one} for one in ("1", "2", "3")])
     assert [outcome["outcome"] for outcome in outcomes] == ["asked", "erased", "unknown_message"]
+    assert await call.engine.count("rejected_messages WHERE retry_at IS NOT NULL") == 1
 
 
 async def finish_retries(call: Caller) -> None:
