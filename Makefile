@@ -31,6 +31,10 @@ bench: install ## measure the engine beside baselines; BENCH="--figure checkout 
 loadtest: install ## let k6's buyers loose on the engine; LOADTEST="--rate 300 --seconds 30" for a larger crowd
 	@$(BIN)/python -m loadtest.flash_sale $(LOADTEST)
 
+SEED ?= 1
+gameday: install ## break everything on purpose while a crowd buys; SEED=7 GAMEDAY="--buyers 600 --units 60 --seconds 20"
+	@$(BIN)/python -m loadtest.gameday --seed $(SEED) $(GAMEDAY)
+
 lint: install ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,4 +52,4 @@ lock: ## pin every dependency again, with hashes (needs uv)
 clean: ## remove what was installed and what the engine stored
 	rm -rf .venv .data
 
-.PHONY: help install up sale test bench loadtest lint format lock clean
+.PHONY: help install up sale test bench loadtest gameday lint format lock clean
