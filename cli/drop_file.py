@@ -12,7 +12,7 @@ import click
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from common.contracts import NewDrop
+from common.drop_contracts import NewDrop
 
 _ITEM = re.compile(r"(?P<sku>[^=]+)=(?P<stock>\d{1,9})@(?P<unit_price_minor>\d{1,8})(?::(?P<title>.+))?")
 FILE_BYTES_MAX = 1_000_000

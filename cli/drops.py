@@ -11,8 +11,7 @@ import click
 from cli.database import Books, with_books
 from cli.drop_file import check_drop, parse_item, read_drop_file
 from cli.output import common_options, moment, print_fields, print_json, print_table
-from common.contracts import CreatedDrop, Restock, Restocked, ShownDrop, StateChange, StateChanged
-from common.drop_contracts import DropState
+from common.drop_contracts import CreatedDrop, DropState, Restock, Restocked, ShownDrop, StateChange, StateChanged
 
 _SHOWN = "SELECT * FROM shown_drops"
 _REF_LENGTH_MAX = 255

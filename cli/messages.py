@@ -9,7 +9,7 @@ import click
 
 from cli.database import Books, with_books
 from cli.output import common_options, moment, print_fields, print_json, print_table
-from common.contracts import DroppedCount, MessageRef, RetryOutcome
+from common.event_contracts import DroppedCount, MessageRef, RetryOutcome
 
 LISTED_MAX = 1_000  # whoever has more has one cause
 _COLUMNS = "id, topic, reason, rejected_at, retry_at, bytes"

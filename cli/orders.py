@@ -12,7 +12,7 @@ from cli.database import Books, with_books
 from cli.output import UNDER_WAY, common_options, moment, print_fields, print_json, print_table
 from cli.provider import NoProvider, payment_provider
 from common.charges import Charges
-from common.contracts import RefundRequest, RefundRequested
+from common.payment_contracts import RefundRequest, RefundRequested
 from common.refunds import Refunds
 from common.settings import AMOUNT_MINOR_MAX, PAYMENTS_PER_SECOND
 

@@ -12,8 +12,7 @@ from cli.books import LISTED_MAX
 from cli.database import Books, with_books
 from cli.drops import print_change
 from cli.output import common_options, print_json
-from common.contracts import StateChange, StateChanged
-from common.drop_contracts import Acceptance, AcceptedCount
+from common.drop_contracts import Acceptance, AcceptedCount, StateChange, StateChanged
 
 REASON_LENGTH_MAX = 1_000  # as the table has it
 _OPEN = f"SELECT violation FROM judged_violations WHERE drop_id = $1 AND accepted_at IS NULL LIMIT {LISTED_MAX}"

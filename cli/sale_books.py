@@ -10,7 +10,7 @@ import click
 
 from cli.database import Books
 from cli.verdict import Booked
-from common.contracts import NewDrop, NewItem
+from common.drop_contracts import NewDrop, NewItem
 
 # Orders whose messages were lost wait for reconcile, which runs once a minute; so do payments in doubt, with growing
 # pauses. Whoever has to act has his hold's time besides.

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from common.batching import BadItem, Batcher, Overloaded
-from common.contracts import ClaimedPayment, ClaimedPayments, PaymentBounds, Settled, Settlement
 from common.database import DatabaseUnavailable
 from common.logs import log
+from common.payment_contracts import ClaimedPayment, ClaimedPayments, PaymentBounds, Settled, Settlement
 from common.payments import InDoubt, PaymentProvider, Refused, Standing
 from common.settings import (
     ACTION_LOOK_SECONDS,

@@ -7,10 +7,11 @@ from functools import lru_cache
 
 from common.batching import BadItem, Overloaded
 from common.charges import Charges
-from common.contracts import ProviderEvent, RejectedMessage
 from common.database import Database, DatabaseUnavailable
+from common.event_contracts import RejectedMessage
 from common.logs import log
 from common.messages import NOT_TAKEN, Delivery, Malformed, parse_payment
+from common.payment_contracts import ProviderEvent
 from common.publisher import Publisher
 from common.refunds import Refunds
 from common.settings import CHARGE_SECONDS, MESSAGE_TEXT_MAX, PAYMENTS_TOPIC, settings

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import orjson
 
 from common.batching import BadItem, Batcher
-from common.contracts import AcceptItem, AcceptVerdict, OrderMessage, OrderRef
 from common.database import Database, DatabaseUnavailable
 from common.logs import log, traceparent
 from common.models import CheckoutRequest
+from common.order_contracts import AcceptItem, AcceptVerdict, OrderMessage, OrderRef
 from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
 from common.publisher import Message, Publisher, PublishFailed

@@ -19,6 +19,83 @@ class ShownItem(TypedDict):
     sold: int
 
 
+class NewItem(TypedDict):
+    """A SKU of a new drop; without a title it goes by its SKU."""
+
+    sku: str
+    title: NotRequired[str | None]
+    unit_price_minor: int
+    stock: int
+
+
+class NewDrop(TypedDict):
+    """create_drop takes this. Times are ISO 8601; left out or null, they mean now, and a year from the start."""
+
+    id: str
+    name: NotRequired[str | None]
+    currency: str
+    starts_at: NotRequired[str | None]
+    ends_at: NotRequired[str | None]
+    state: NotRequired[DropState]
+    per_customer_limit: NotRequired[int | None]
+    hold_seconds: NotRequired[int]
+    order_id_key_version: NotRequired[int]
+    items: list[NewItem]
+
+
+class ShownDrop(TypedDict):
+    """A row of the view shown_drops."""
+
+    drop_id: str
+    name: str
+    state: DropState
+    currency: str
+    starts_at: str
+    ends_at: str
+    per_customer_limit: int | None
+    hold_seconds: int
+    order_id_key_version: int
+    items: list[ShownItem]
+
+
+class CreatedDrop(TypedDict):
+    """create_drop returns this: the drop as it is, which for `exists` may be another than the wanted one."""
+
+    outcome: Literal["created", "exists"]
+    drop: ShownDrop
+
+
+class StateChange(TypedDict):
+    """set_drop_state takes this; `from_states` are those that the change may come from, if not any."""
+
+    drop_id: str
+    state: DropState
+    from_states: NotRequired[list[DropState]]
+
+
+class StateChanged(TypedDict):
+    """set_drop_state returns this, with the state before."""
+
+    outcome: Literal["ok", "unchanged", "drop_not_found", "not_allowed"]
+    state: DropState | None
+
+
+class Restock(TypedDict):
+    """restock_item takes this; the same ref adds its units once."""
+
+    drop_id: str
+    sku: str
+    quantity: int
+    ref: str
+
+
+class Restocked(TypedDict):
+    """restock_item returns this."""
+
+    outcome: Literal["ok", "replayed", "drop_not_found", "unknown_sku"]
+    stock: NotRequired[int]
+
+
 class CloseBounds(TypedDict):
     """close_drops takes this."""
 

@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
-from common.contracts import AdmitItem, ProviderEvent, ProviderState
 from common.logs import trace_context
 from common.models import CheckoutRequest
+from common.order_contracts import AdmitItem
 from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
+from common.payment_contracts import ProviderEvent, ProviderState
 from common.settings import AMOUNT_MINOR_MAX
 
 NOT_TAKEN = "not_taken"  # why a message was rejected: the database refuses what it holds

@@ -14,9 +14,9 @@ from uuid import UUID
 import asyncpg
 
 from common.batching import Batcher
-from common.contracts import OrderOutcome, ReleaseItem
 from common.database import Database
 from common.models import DROP_ID_PATTERN
+from common.order_contracts import OrderOutcome, ReleaseItem
 from common.order_ids import was_issued
 from common.problems import Problem
 from common.publisher import Publisher

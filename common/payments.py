@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from common.contracts import ClaimedPayment, ClaimedRefund, DeclineReason
+from common.payment_contracts import ClaimedPayment, ClaimedRefund, DeclineReason
 
 
 class InDoubt(Exception):

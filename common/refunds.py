@@ -7,9 +7,9 @@ import logging
 import time
 
 from common.charges import Caller
-from common.contracts import ClaimedRefund, RefundBounds, RefundSettled, RefundSettlement
 from common.database import DatabaseUnavailable
 from common.logs import log
+from common.payment_contracts import ClaimedRefund, RefundBounds, RefundSettled, RefundSettlement
 from common.payments import InDoubt, PaymentProvider, Refused
 from common.settings import (
     DOUBT_SECONDS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from common.contracts import AcceptVerdict
 from common.models import CheckoutRequest
+from common.order_contracts import AcceptVerdict
 from common.problems import Problem, retry_after
 from common.settings import NOT_OPEN_RETRY_SECONDS_MAX, RETRY_AFTER_SECONDS
 

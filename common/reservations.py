@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from common.batching import BadItem, Batcher, Overloaded
-from common.contracts import AdmitItem, AdmitOutcome, OrderRef, RejectedMessage, ReserveOutcome
 from common.database import Database, DatabaseUnavailable
+from common.event_contracts import RejectedMessage
 from common.logs import log
 from common.messages import NOT_TAKEN, Delivery, Malformed, QueuedOrder, admission, parse_order
+from common.order_contracts import AdmitItem, AdmitOutcome, OrderRef, ReserveOutcome
 from common.publisher import Publisher
 from common.settings import (
     ADMIT_BATCH_MAX,

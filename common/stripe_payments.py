@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 
-from common.contracts import ClaimedPayment, ClaimedRefund, DeclineReason
 from common.logs import log
+from common.payment_contracts import ClaimedPayment, ClaimedRefund, DeclineReason
 from common.payments import InDoubt, ProviderPayment, Refused, Standing, State
 from common.settings import (
     CHARGES_MAX,

@@ -12,7 +12,7 @@ import time
 from typing import Any
 from uuid import UUID
 
-from common.contracts import ProviderEvent
+from common.payment_contracts import ProviderEvent
 from common.problems import Problem
 from common.settings import WEBHOOK_TOLERANCE_SECONDS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from common.contracts import OrderMessage
+from common.order_contracts import OrderMessage
 from local.machine import HOST
 from local.pubsub_store import Message, MessagePb
 from local.recipes import PROJECT

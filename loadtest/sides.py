@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from common.contracts import OrderMessage
+from common.order_contracts import OrderMessage
 from common.parsing import canonical_json, fingerprint
 from loadtest.lab import BASELINE_DATABASE, Lab, Proxy
 from loadtest.payloads import order_document

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from common.contracts import NewDrop
+from common.drop_contracts import NewDrop
 from local.machine import LocalError
 from migrations.run import MigrationError, upgrade
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from common.contracts import ExpireBounds, ExpiredCount
 from common.database import Database
 from common.logs import log
+from common.payment_contracts import ExpireBounds, ExpiredCount
 from common.reconcile.step import Outcome
 
 

@@ -10,8 +10,8 @@ import asyncio
 import logging
 from itertools import groupby
 
-from common.contracts import EventBounds, MarkedEvents, OrderEvent, PublishedEvents
 from common.database import Database
+from common.event_contracts import EventBounds, MarkedEvents, OrderEvent, PublishedEvents
 from common.logs import log
 from common.publisher import Message, Publisher, PublishFailed
 from common.reconcile.step import Outcome

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from common.contracts import ClaimBounds, OrderMessage, OrderRef
 from common.database import Database
 from common.logs import log
+from common.order_contracts import ClaimBounds, OrderMessage, OrderRef
 from common.publisher import Message, Publisher, PublishFailed
 from common.reconcile.step import Outcome
 from common.settings import RECONCILE_PAUSE_SECONDS, REPUBLISH_AFTER_SECONDS, REPUBLISH_PAUSE_SECONDS_MAX

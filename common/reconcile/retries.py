@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from common.contracts import FinishedRetries, TriedMessage
 from common.database import Database
+from common.event_contracts import FinishedRetries, TriedMessage
 from common.logs import log
 from common.messages import Delivery
 from common.reconcile.dead_letters import Handle, handled

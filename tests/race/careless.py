@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from common.contracts import ClaimedPayment
+from common.payment_contracts import ClaimedPayment
 from common.stripe_payments import StripePayments, _asked
 
 

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from cli.drop_file import ERRORS_MAX, FILE_BYTES_MAX, DropSpec, Item, check_drop, parse_item, read_drop_file
-from common.contracts import NewDrop, NewItem
+from common.drop_contracts import NewDrop, NewItem
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "twenty-skus.yaml"
 TEE = {"sku": "TEE-M", "stock": 500, "unit_price_minor": 3500, "title": None}
