@@ -23,6 +23,7 @@ from tests.conftest import Engine, order
 from tests.serving import ROOT, serve
 
 INSTALL_SECONDS = 300
+STRIPE: dict[str, Any] = {"MERCHDROP_PAYMENT_PROVIDER": "stripe", "MERCHDROP_STRIPE_API_KEY": "sk_test_none"}
 Deploy = Callable[[str], dict[str, Any]]
 
 
@@ -41,8 +42,8 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
         subprocess.run(
             [sys.executable, "-m", "venv", "--without-pip", place / "venv"], check=True, timeout=INSTALL_SECONDS
         )
-        pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--quiet"]
-        command = [*pip, "install", "--no-compile", "--require-hashes", "-r", requirements]
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--quiet"]
+        command = [*pip, "install", "--no-compile", "--require-hashes", "-r", str(requirements)]
         subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
         subprocess.run([*pip, "check"], check=True, timeout=INSTALL_SECONDS)  # as the builder does
         return place / "venv" / "bin"
@@ -86,15 +87,13 @@ async def test_process_order_reserves(deploy: Deploy, engine: Engine) -> None:
 
 
 async def test_charge_order_acknowledges_a_wake_up(deploy: Deploy, engine: Engine) -> None:
-    settings = {"MERCHDROP_PAYMENT_PROVIDER": "stripe", "MERCHDROP_STRIPE_API_KEY": "sk_test_none"}
-    with serve("charge_order", engine.url, **deploy("charge_order"), **settings) as url:
+    with serve("charge_order", engine.url, **deploy("charge_order"), **STRIPE) as url:
         assert _post(url, _push(WAKE_UP)) == 204
     assert await engine.count("rejected_messages") == 0
 
 
 async def test_reconcile_runs_its_steps(deploy: Deploy, engine: Engine) -> None:
-    settings = {"MERCHDROP_PAYMENT_PROVIDER": "stripe", "MERCHDROP_STRIPE_API_KEY": "sk_test_none"}
-    with serve("reconcile", engine.url, **deploy("reconcile"), **settings) as url:
+    with serve("reconcile", engine.url, **deploy("reconcile"), **STRIPE) as url:
         assert _post(url, {}) == 200
 
 
