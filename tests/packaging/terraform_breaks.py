@@ -221,7 +221,7 @@ BREAKS = [
 ]
 
 
-# What terraform says when an assertion, the module's own arithmetic, or an expected refusal fails. Any other error would
+# What terraform says when an assertion, the arithmetic of the module, or an expected refusal fails. Another error would
 # only mean that the break is none which could be applied.
 _FAILURES = ("Test assertion failed", "Resource precondition failed", "Missing expected failure")
 
