@@ -23,13 +23,16 @@ from tests.conftest import Engine, order
 from tests.serving import ROOT, serve
 
 INSTALL_SECONDS = 300
-STRIPE: dict[str, Any] = {"MERCHDROP_PAYMENT_PROVIDER": "stripe", "MERCHDROP_STRIPE_API_KEY": "sk_test_none"}
-Deploy = Callable[[str], dict[str, Any]]
+STRIPE = {"MERCHDROP_PAYMENT_PROVIDER": "stripe", "MERCHDROP_STRIPE_API_KEY": "sk_test_none"}
+Deploy = Callable[[str], tuple[Path, Path]]
 
 
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
-    """Unpacks a function's zip and installs its requirements; functions with the same ones share an environment."""
+    """Unpacks a function's zip and installs its requirements: its folder, and the environment's programs.
+
+    Functions with the same requirements share an environment.
+    """
     _require_package_index(tmp_path_factory.mktemp("probe"))
     zips = function_zips(ROOT)
 
@@ -48,13 +51,13 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
         subprocess.run([*pip, "check"], check=True, timeout=INSTALL_SECONDS)  # as the builder does
         return place / "venv" / "bin"
 
-    def unpack(function: str) -> dict[str, Any]:
+    def unpack(function: str) -> tuple[Path, Path]:
         folder = tmp_path_factory.mktemp(function)
         with ZipFile(io.BytesIO(zips[function])) as archive:
             archive.extractall(folder)
         lines = (folder / "requirements.txt").read_text().splitlines()
         pins = "\n".join(line for line in lines if not line.lstrip().startswith("#"))  # comments name the function
-        return {"folder": folder, "binaries": environment(pins), "PYTHONPATH": ""}
+        return folder, environment(pins)
 
     return unpack
 
@@ -70,7 +73,7 @@ def _require_package_index(folder: Path) -> None:
 async def test_checkout_takes_an_order(deploy: Deploy, engine: Engine) -> None:
     await engine.create_drop()
     body = {"drop_id": "drop", "customer": {"id": "c-1"}, "items": [{"sku": "M", "quantity": 1}]}
-    with serve("checkout", engine.url, **deploy("checkout")) as url:
+    with serve("checkout", engine.url, *deploy("checkout"), PYTHONPATH="") as url:
         assert _post(f"{url}/v1/checkout", body, {"Idempotency-Key": "key"}) == 202
     assert await engine.count("orders WHERE status = 'accepted'") == 1
 
@@ -81,19 +84,19 @@ async def test_process_order_reserves(deploy: Deploy, engine: Engine) -> None:
     await engine.accept(entry)
     message = {**entry, "schema_version": 1, "amount_minor": 0}
     del message["drop_id"], message["payable"]
-    with serve("process_order", engine.url, **deploy("process_order")) as url:
+    with serve("process_order", engine.url, *deploy("process_order"), PYTHONPATH="") as url:
         assert _post(url, _push(message)) == 204
     assert await engine.count("orders WHERE status = 'confirmed'") == 1
 
 
 async def test_charge_order_acknowledges_a_wake_up(deploy: Deploy, engine: Engine) -> None:
-    with serve("charge_order", engine.url, **deploy("charge_order"), **STRIPE) as url:
+    with serve("charge_order", engine.url, *deploy("charge_order"), output=None, **STRIPE, PYTHONPATH="") as url:
         assert _post(url, _push(WAKE_UP)) == 204
     assert await engine.count("rejected_messages") == 0
 
 
 async def test_reconcile_runs_its_steps(deploy: Deploy, engine: Engine) -> None:
-    with serve("reconcile", engine.url, **deploy("reconcile"), **STRIPE) as url:
+    with serve("reconcile", engine.url, *deploy("reconcile"), output=None, **STRIPE, PYTHONPATH="") as url:
         assert _post(url, {}) == 200
 
 
