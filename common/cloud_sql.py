@@ -27,6 +27,7 @@ class CloudSql:
     def __init__(self, login: CloudSqlLogin) -> None:
         self._login = login
         self._connector: Connector | None = None
+        self._is_closed = False
 
     async def connect(self, server_settings: dict[str, str]) -> asyncpg.Connection[asyncpg.Record]:
         """A new connection.
@@ -46,7 +47,11 @@ class CloudSql:
             raise
 
     async def close(self) -> None:
-        """Let go of the connector; a later `connect` makes a new one."""
+        """Let go of the connector, for good: attempts under way, and later ones, fail."""
+        self._is_closed = True
+        await self._discard_connector()
+
+    async def _discard_connector(self) -> None:
         connector, self._connector = self._connector, None
         if connector is not None:
             await connector.close_async()
@@ -56,13 +61,17 @@ class CloudSql:
             async with asyncio.timeout(CLOUD_SQL_CONNECT_SECONDS):
                 connection: asyncpg.Connection[asyncpg.Record] = await self._connect(server_settings)
                 return connection
-        except TimeoutError:
-            await self.close()  # cut short while it made its key, a connector would wait for that key for ever
-            raise
+        except (TimeoutError, asyncio.CancelledError) as error:
+            # A connector that was cut short while it made its key waits for that key for ever, and passes the
+            # cancellation on to everybody who uses it.
+            await self._discard_connector()
+            raise TimeoutError from error
 
     async def _connect(self, server_settings: dict[str, str]) -> Any:
         from google.cloud.sql.connector import Connector
 
+        if self._is_closed:
+            raise ConnectionError("closed")
         try:
             if self._connector is None:
                 self._connector = Connector(

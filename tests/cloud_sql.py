@@ -126,8 +126,14 @@ class CloudSqlStandIn:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Between a client whose certificate is ours, and PostgreSQL."""
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._postgres_port)
-        with suppress(OSError):
-            await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
+        try:
+            with suppress(OSError):
+                await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
+        finally:
+            for end in (writer, there_writer):
+                end.transport.abort()
+                with suppress(OSError):
+                    await end.wait_closed()
 
     def _certificate(self, key: Any, *, is_ca: bool = False) -> x509.Certificate:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Cloud SQL of a test" if is_ca else "somebody")])
