@@ -5,7 +5,7 @@ locals {
   _settings_py = file("${path.module}/../common/settings.py")
   engine = {
     for name in [
-      "ACCEPT_BATCH_MAX", "CHARGE_SECONDS", "DATABASE_POOL_MAX", "FLUSHES_MAX", "ONE_CHARGE_SECONDS", "QUEUE_LENGTH_MAX",
+      "ACCEPT_BATCH_MAX", "AUDIT_STATEMENT_SECONDS", "CHARGE_SECONDS", "DATABASE_POOL_MAX", "FLUSHES_MAX", "ONE_CHARGE_SECONDS", "QUEUE_LENGTH_MAX",
       "RECONCILE_SECONDS", "WAIT_SECONDS_MAX", "WAITERS_MAX",
     ] : name => tonumber(replace(regex("(?m)^${name} = ([0-9_.]+)", local._settings_py)[0], "_", ""))
   }
@@ -21,7 +21,8 @@ locals {
   # While a new revision takes over, the old one's instances still finish their requests: twice as many may be connected.
   revisions_at_once    = 2
   instances_at_most    = local.revisions_at_once * sum(values(local.max_instances))
-  connections_at_most  = local.instances_at_most * local.engine.DATABASE_POOL_MAX
+  pools_at_most        = local.instances_at_most + local.revisions_at_once * local.max_instances["reconcile"] # its audit has its own
+  connections_at_most  = local.pools_at_most * local.engine.DATABASE_POOL_MAX
   connections_reserved = 20 # Cloud SQL's own, an operator's, a migration's, and what PostgreSQL keeps for superusers
 
   # accept_orders holds a lock for each order of its batch until it commits; PostgreSQL keeps all locks in one table of
@@ -48,7 +49,7 @@ resource "terraform_data" "arithmetic" {
   lifecycle {
     precondition {
       condition     = local.connections_at_most + local.connections_reserved <= var.database.max_connections
-      error_message = "${local.instances_at_most} instances with ${local.engine.DATABASE_POOL_MAX} connections each, and ${local.connections_reserved} in reserve, are more than the database's ${var.database.max_connections}: allow fewer instances, or more database.max_connections."
+      error_message = "${local.pools_at_most} pools of ${local.engine.DATABASE_POOL_MAX} connections, and ${local.connections_reserved} in reserve, are more than the database's ${var.database.max_connections}: allow fewer instances, or more database.max_connections."
     }
     precondition {
       condition     = local.locks_at_most <= local.locks_there

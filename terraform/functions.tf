@@ -34,8 +34,8 @@ locals {
       size   = { concurrency = 1, min = 0, max = 2, drop_day_min = 0, drop_day_max = 2 }
       memory = "512Mi"
       timeout_seconds = (
-        local.engine.RECONCILE_SECONDS + local.engine.CHARGE_SECONDS + local.engine.ONE_CHARGE_SECONDS +
-        local.wait_margin_seconds
+        local.engine.RECONCILE_SECONDS + local.engine.AUDIT_STATEMENT_SECONDS + local.engine.CHARGE_SECONDS +
+        local.engine.ONE_CHARGE_SECONDS + local.wait_margin_seconds
       )
       ingress     = "ALLOW_INTERNAL_ONLY"
       environment = { MERCHDROP_PAYMENTS_PER_SECOND = tostring(var.payments.per_second) }

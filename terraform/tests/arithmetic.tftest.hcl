@@ -12,9 +12,9 @@ run "connections_fit" {
   command = plan
 
   assert {
-    # twice (10 checkout + 4 process_order + 2 charge_order + 2 reconcile) instances, with four connections each
-    condition     = terraform_data.arithmetic.input.connections_at_most == 144
-    error_message = "Connections are instances x pool, for two revisions at once."
+    # twice (10 checkout + 4 process_order + 2 charge_order + 2 reconcile, with two pools each), four connections a pool
+    condition     = terraform_data.arithmetic.input.connections_at_most == 160
+    error_message = "Connections are pools x their size, for two revisions at once."
   }
 
   assert {

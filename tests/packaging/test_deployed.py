@@ -9,7 +9,8 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,16 @@ import pytest
 from cli.package import function_zips
 from common.messages import WAKE_UP
 from tests.conftest import Engine, order
-from tests.serving import ROOT, serve
+from tests.serving import ROOT, served
 
 INSTALL_SECONDS = 300
 STRIPE = {"MERCHDROP_PAYMENT_PROVIDER": "stripe", "MERCHDROP_STRIPE_API_KEY": "sk_test_none"}
-Deploy = Callable[[str], tuple[Path, Path]]
+Deploy = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
-    """Unpacks a function's zip and installs its requirements: its folder, and the environment's programs.
+    """Unpacks a function's zip, installs its requirements, and serves it against a database.
 
     Functions with the same requirements share an environment.
     """
@@ -51,15 +52,18 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
         subprocess.run([*pip, "check"], check=True, timeout=INSTALL_SECONDS)  # as the builder does
         return place / "venv" / "bin"
 
-    def unpack(function: str) -> tuple[Path, Path]:
+    @contextmanager
+    def deployed(function: str, database_url: str, **settings: str) -> Iterator[str]:
         folder = tmp_path_factory.mktemp(function)
         with ZipFile(io.BytesIO(zips[function])) as archive:
             archive.extractall(folder)
         lines = (folder / "requirements.txt").read_text().splitlines()
         pins = "\n".join(line for line in lines if not line.lstrip().startswith("#"))  # comments name the function
-        return folder, environment(pins)
+        source, binaries = folder / "main.py", environment(pins)
+        with served(source, function, database_url, binaries, output=None, PYTHONPATH="", **settings) as (url, _):
+            yield url
 
-    return unpack
+    return deployed
 
 
 def _require_package_index(folder: Path) -> None:
@@ -73,7 +77,7 @@ def _require_package_index(folder: Path) -> None:
 async def test_checkout_takes_an_order(deploy: Deploy, engine: Engine) -> None:
     await engine.create_drop()
     body = {"drop_id": "drop", "customer": {"id": "c-1"}, "items": [{"sku": "M", "quantity": 1}]}
-    with serve("checkout", engine.url, *deploy("checkout"), PYTHONPATH="") as url:
+    with deploy("checkout", engine.url) as url:
         assert _post(f"{url}/v1/checkout", body, {"Idempotency-Key": "key"}) == 202
     assert await engine.count("orders WHERE status = 'accepted'") == 1
 
@@ -84,19 +88,19 @@ async def test_process_order_reserves(deploy: Deploy, engine: Engine) -> None:
     await engine.accept(entry)
     message = {**entry, "schema_version": 1, "amount_minor": 0}
     del message["drop_id"], message["payable"]
-    with serve("process_order", engine.url, *deploy("process_order"), PYTHONPATH="") as url:
+    with deploy("process_order", engine.url) as url:
         assert _post(url, _push(message)) == 204
     assert await engine.count("orders WHERE status = 'confirmed'") == 1
 
 
 async def test_charge_order_acknowledges_a_wake_up(deploy: Deploy, engine: Engine) -> None:
-    with serve("charge_order", engine.url, *deploy("charge_order"), output=None, **STRIPE, PYTHONPATH="") as url:
+    with deploy("charge_order", engine.url, **STRIPE) as url:
         assert _post(url, _push(WAKE_UP)) == 204
     assert await engine.count("rejected_messages") == 0
 
 
 async def test_reconcile_runs_its_steps(deploy: Deploy, engine: Engine) -> None:
-    with serve("reconcile", engine.url, *deploy("reconcile"), output=None, **STRIPE, PYTHONPATH="") as url:
+    with deploy("reconcile", engine.url, **STRIPE) as url:
         assert _post(url, {}) == 200
 
 
