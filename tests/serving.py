@@ -46,7 +46,7 @@ def served(
     output: IO[bytes] | None = None,
     **environment: str,
 ) -> Iterator[tuple[str, int]]:
-    """As `serve`, with any source, and any environment's programs; yields the URL, and the process group to be killed."""
+    """As `serve`, with any source and environment; yields the URL, and the process group for those who kill it."""
     port = free_port()
     command = [str(binaries / "functions-framework"), "--target", function]
     command += ["--source", str(source), "--port", str(port)]
