@@ -35,14 +35,16 @@ SEED ?= 1
 gameday: install ## break everything on purpose while a crowd buys; SEED=7 GAMEDAY="--buyers 600 --units 60 --seconds 20"
 	@$(BIN)/python -m loadtest.gameday --seed $(SEED) $(GAMEDAY)
 
-lint: install ## check style and types
+lint: install ## check style and types; Terraform's format where there is a terraform
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	if command -v terraform >/dev/null; then terraform -chdir=terraform fmt -check -recursive; fi
 
 format: install ## put the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	if command -v terraform >/dev/null; then terraform -chdir=terraform fmt -recursive; fi
 
 lock: ## pin every dependency again, with hashes (needs uv)
 	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/charge_order/requirements functions/reconcile/requirements requirements/cli; do \

@@ -12,6 +12,7 @@ from cli.drops import drop
 from cli.messages import messages
 from cli.migrate import migrate
 from cli.orders import order
+from cli.package import package
 from cli.payments import payments
 from cli.report import report
 from cli.resume import resume
@@ -44,7 +45,7 @@ def main() -> None:
     """
 
 
-for command in (up, local, migrate, drop, order, payments, messages, audit, customer, sale):
+for command in (up, local, migrate, drop, order, payments, messages, audit, customer, sale, package):
     main.add_command(command)
 for command in (resume, report):
     drop.add_command(command)

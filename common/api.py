@@ -38,7 +38,7 @@ class Api:
     def __init__(self) -> None:
         start_worker()
         values = settings()
-        self._database = Database(values.database_url)
+        self._database = Database(values.database)
         self._publisher = Publisher(values.project, ORDERS_TOPIC, values.pubsub_emulator_host)
         self._payments = Publisher(values.project, PAYMENTS_TOPIC, values.pubsub_emulator_host)
         self._checkout = Checkout(

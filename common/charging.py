@@ -106,7 +106,7 @@ def charging() -> Charging:
     """The instance's one Charging, made by its first request, after the worker process has started."""
     start_worker()
     values = settings()
-    database = Database(values.database_url)
+    database = Database(values.database)
     provider = StripePayments(values.stripe_api_key, values.stripe_api_base)
     return Charging(
         database,

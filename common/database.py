@@ -17,12 +17,14 @@ import orjson
 
 from common.batching import BadItem
 from common.breaker import Breaker
+from common.cloud_sql import cloud_sql
 from common.logs import log
 from common.settings import (
     DATABASE_COMMAND_SECONDS,
     DATABASE_CONNECT_SECONDS,
     DATABASE_POOL_MAX,
     DATABASE_STATEMENT_SECONDS,
+    CloudSqlLogin,
 )
 
 # Beginnings of SQLSTATE.
@@ -53,8 +55,9 @@ class Database:
     The server ends a statement after `statement_seconds`; who says nothing at all is given up a little later.
     """
 
-    def __init__(self, url: str, statement_seconds: float = DATABASE_STATEMENT_SECONDS) -> None:
-        self._url = url
+    def __init__(self, address: str | CloudSqlLogin, statement_seconds: float = DATABASE_STATEMENT_SECONDS) -> None:
+        self._url = address if isinstance(address, str) else None
+        self._cloud_sql = cloud_sql(address) if isinstance(address, CloudSqlLogin) else None
         self._more_seconds = statement_seconds - DATABASE_STATEMENT_SECONDS  # than usual
         self._idle: list[Connection] = []
         self._gate = asyncio.Semaphore(DATABASE_POOL_MAX)
@@ -84,7 +87,12 @@ class Database:
                 raise DatabaseUnavailable(str(error)) from error
 
     async def close(self) -> None:
-        """Cut all connections."""
+        """Cut all connections, and let go of what makes them."""
+        self._cut_idle()
+        if self._cloud_sql is not None:
+            await self._cloud_sql.close()
+
+    def _cut_idle(self) -> None:
         while self._idle:
             self._idle.pop().terminate()
 
@@ -97,7 +105,7 @@ class Database:
                 return await self._fetch(connection, statement, arguments)
             except TimeoutError as error:
                 self._breaker.trip(_words(error))
-                await self.close()  # the others may be dead as well, and nobody should have to find out
+                self._cut_idle()  # the others may be dead as well, and nobody should have to find out
                 raise DatabaseUnavailable(_words(error)) from error
             except _ERRORS as error:
                 if _is_away(error):
@@ -124,6 +132,8 @@ class Database:
     async def _open(self) -> Connection:
         statement_milliseconds = int((DATABASE_STATEMENT_SECONDS + self._more_seconds) * 1000)
         server_settings = {**_SERVER_SETTINGS, "statement_timeout": str(statement_milliseconds)}
+        if self._cloud_sql is not None:
+            return await self._cloud_sql.connect(server_settings)
         return await asyncpg.connect(self._url, timeout=DATABASE_CONNECT_SECONDS, server_settings=server_settings)
 
     async def _fetch(self, connection: Connection, statement: str, arguments: Sequence[object]) -> list[asyncpg.Record]:

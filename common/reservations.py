@@ -111,4 +111,4 @@ def reservations() -> Reservations:
     start_worker()
     values = settings()
     payments = Publisher(values.project, PAYMENTS_TOPIC, values.pubsub_emulator_host)
-    return Reservations(Database(values.database_url), payments, values.order_id_secrets)
+    return Reservations(Database(values.database), payments, values.order_id_secrets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -33,6 +34,7 @@ FLUSHES_MAX = 2  # two calls under way hide the round trip; an instance needs no
 
 # --- time-outs, in seconds ---------------------------------------------------------------------------------------
 DATABASE_CONNECT_SECONDS = 2.0  # a healthy server needs milliseconds, and twenty of them with TLS
+CLOUD_SQL_CONNECT_SECONDS = 5.0  # the first time with a token, a certificate and a key: about one; later as above
 DATABASE_STATEMENT_SECONDS = 4.0  # a batch takes milliseconds, and waits for a lock or the disk for a second at worst
 DATABASE_COMMAND_SECONDS = 5.0  # after the server's own limit: whoever says nothing at all is gone
 DATABASE_POOL_MAX = 4  # two for each of the two batchers that write or read at the same time
@@ -105,6 +107,7 @@ RETENTION_DAYS = 90  # after the end of a drop: parcels have come and gone back;
 RETENTION_DAYS_MAX = 3_650  # of a setting; whoever means more has mistaken the unit
 MESSAGE_TEXT_MAX = 100_000  # characters of a rejected message that are kept
 
+DATABASE_NAME = "merchdrop"  # in a Cloud SQL instance
 ORDERS_TOPIC = "orders"
 PAYMENTS_TOPIC = "payments"
 EVENTS_TOPIC = "order-events"
@@ -113,10 +116,19 @@ STRIPE_API_BASE = "https://api.stripe.com"
 
 
 @dataclass(frozen=True)
+class CloudSqlLogin:
+    """An instance (PROJECT:REGION:NAME), the account that logs in by IAM, and the Admin API if it is not Google's."""
+
+    instance: str
+    user: str
+    api_base: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """What differs between deployments. Secrets are left out of the representation."""
 
-    database_url: str = field(repr=False)
+    database: str | CloudSqlLogin = field(repr=False)  # a URL, or an instance
     project: str
     pubsub_emulator_host: str | None
     order_id_secrets: dict[int, bytes] = field(repr=False)
@@ -167,6 +179,32 @@ def _days(text: str) -> int:
     return days
 
 
+def database_address() -> str | CloudSqlLogin:
+    """Where the database is: MERCHDROP_DATABASE_URL, or MERCHDROP_CLOUD_SQL_INSTANCE with MERCHDROP_DATABASE_USER.
+
+    Raises:
+        SettingsError: neither is set, or both are, or an instance without its user or in another form.
+    """
+    env = os.environ
+    url, instance = env.get("MERCHDROP_DATABASE_URL", ""), env.get("MERCHDROP_CLOUD_SQL_INSTANCE", "")
+    if bool(url) == bool(instance):
+        raise SettingsError(
+            "set one of MERCHDROP_DATABASE_URL (postgresql://user:password@host:port/database)"
+            " and MERCHDROP_CLOUD_SQL_INSTANCE (project:region:instance)"
+        )
+    if url:
+        return url
+    if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]+", instance):
+        raise SettingsError(
+            "MERCHDROP_CLOUD_SQL_INSTANCE must be an instance's connection name, project:region:instance"
+        )
+    if not (user := env.get("MERCHDROP_DATABASE_USER", "")):
+        raise SettingsError(
+            "MERCHDROP_DATABASE_USER is not set: the service account's e-mail address without .gserviceaccount.com"
+        )
+    return CloudSqlLogin(instance, user, env.get("MERCHDROP_CLOUD_SQL_API_BASE", ""))
+
+
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """Read the environment, once a process.
@@ -175,10 +213,8 @@ def settings() -> Settings:
         SettingsError: a required variable is missing or malformed.
     """
     env = os.environ
-    if not (database_url := env.get("MERCHDROP_DATABASE_URL", "")):
-        raise SettingsError("MERCHDROP_DATABASE_URL is not set (postgresql://user:password@host:port/database)")
     return Settings(
-        database_url=database_url,
+        database=database_address(),
         project=env.get("MERCHDROP_PROJECT", "merchdrop-local"),
         pubsub_emulator_host=env.get("PUBSUB_EMULATOR_HOST") or None,
         order_id_secrets=_secrets(env.get("MERCHDROP_ORDER_ID_SECRETS", "{}")),

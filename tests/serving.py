@@ -37,11 +37,18 @@ def serve(function: str, database_url: str, *, output: IO[bytes] | None = None, 
 
 @contextmanager
 def served(
-    source: Path, function: str, database_url: str, *, output: IO[bytes] | None = None, **environment: str
+    source: Path,
+    function: str,
+    database_url: str,
+    binaries: Path = Path(sys.executable).parent,
+    /,
+    *,
+    output: IO[bytes] | None = None,
+    **environment: str,
 ) -> Iterator[tuple[str, int]]:
-    """As `serve`, with any source; yields the URL, and the process group for those who kill it."""
+    """As `serve`, with any source and environment; yields the URL, and the process group for those who kill it."""
     port = free_port()
-    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", function]
+    command = [str(binaries / "functions-framework"), "--target", function]
     command += ["--source", str(source), "--port", str(port)]
     variables = {
         "HOST": "127.0.0.1",

@@ -63,8 +63,8 @@ class Reconcile:
     def __init__(self) -> None:
         start_worker()
         values = settings()
-        database = Database(values.database_url)
-        auditor = Database(values.database_url, AUDIT_STATEMENT_SECONDS)
+        database = Database(values.database)
+        auditor = Database(values.database, AUDIT_STATEMENT_SECONDS)
 
         def publisher(topic: str) -> Publisher:
             return Publisher(values.project, topic, values.pubsub_emulator_host)

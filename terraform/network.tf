@@ -1,0 +1,35 @@
+# A network for the engine's own: its instances, and the database's private address.
+
+resource "google_compute_network" "engine" {
+  name                    = "merchdrop"
+  auto_create_subnetworks = false
+  depends_on              = [google_project_service.engine]
+}
+
+resource "google_compute_subnetwork" "instances" {
+  name                     = "merchdrop-instances"
+  network                  = google_compute_network.engine.id
+  region                   = var.region
+  ip_cidr_range            = var.subnet_range
+  private_ip_google_access = true
+
+  log_config {
+    aggregation_interval = "INTERVAL_10_MIN"
+    flow_sampling        = 0.1
+    metadata             = "EXCLUDE_ALL_METADATA"
+  }
+}
+
+resource "google_compute_global_address" "database_range" {
+  name          = "merchdrop-database"
+  network       = google_compute_network.engine.id
+  purpose       = "VPC_PEERING"
+  address_type  = "INTERNAL"
+  prefix_length = 20
+}
+
+resource "google_service_networking_connection" "database" {
+  network                 = google_compute_network.engine.id
+  service                 = "servicenetworking.googleapis.com"
+  reserved_peering_ranges = [google_compute_global_address.database_range.name]
+}

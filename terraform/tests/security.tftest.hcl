@@ -1,0 +1,328 @@
+# Who may do what, and from where. Nothing is created: every answer of Google Cloud is made up.
+
+mock_provider "google" {
+  mock_data "google_project" {
+    defaults = { number = "123456789012" }
+  }
+}
+
+variables {
+  project_id   = "merchdrop-test"
+  domain       = "drops.example.com"
+  packages_dir = "tests/packages"
+  migrated     = true
+  cli_image    = "europe-west1-docker.pkg.dev/merchdrop-test/merchdrop/cli@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+}
+
+run "functions" {
+  assert {
+    condition = {
+      for name, function in google_cloudfunctions2_function.engine : name => function.service_config[0].ingress_settings
+      } == {
+      checkout      = "ALLOW_INTERNAL_AND_GCLB"
+      process_order = "ALLOW_INTERNAL_ONLY"
+      charge_order  = "ALLOW_INTERNAL_ONLY"
+      reconcile     = "ALLOW_INTERNAL_ONLY"
+    }
+    error_message = "Only checkout takes calls from outside, and only through the load balancer."
+  }
+
+  assert {
+    condition = { for name, binding in google_cloud_run_v2_service_iam_binding.invokers : name => binding.members } == {
+      checkout      = toset(["allUsers"])
+      process_order = toset([google_service_account.push.member])
+      charge_order  = toset([google_service_account.push.member])
+      reconcile     = toset([google_service_account.scheduler.member])
+    }
+    error_message = "Pub/Sub alone invokes process_order and charge_order, and the scheduler alone reconcile."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, binding in google_cloud_run_v2_service_iam_binding.invokers :
+      binding.role == "roles/run.invoker" && binding.name == google_cloudfunctions2_function.engine[name].name
+    ])
+    error_message = "Each binding is that of run.invoker on its own function."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, function in google_cloudfunctions2_function.engine :
+      function.service_config[0].service_account_email == google_service_account.function[name].email
+    ])
+    error_message = "Each function runs as its own service account."
+  }
+
+  assert {
+    condition = alltrue([
+      for function in google_cloudfunctions2_function.engine :
+      function.build_config[0].service_account == google_service_account.build.id
+    ])
+    error_message = "Functions are built by the account that may do nothing else."
+  }
+
+  assert {
+    condition = alltrue([
+      for function in google_cloudfunctions2_function.engine :
+      function.service_config[0].direct_vpc_network_interface[0].subnetwork == google_compute_subnetwork.instances.id &&
+      function.service_config[0].direct_vpc_egress == "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+    ])
+    error_message = "Every function reaches the database's private address through the network."
+  }
+}
+
+run "secrets" {
+  assert {
+    condition = {
+      for name, function in google_cloudfunctions2_function.engine :
+      name => toset([for env in function.service_config[0].secret_environment_variables : "${env.key}=${env.secret}:${env.version}"])
+      } == {
+      checkout = toset([
+        "MERCHDROP_ORDER_ID_SECRETS=merchdrop-order-id-secrets:1",
+        "MERCHDROP_STRIPE_WEBHOOK_SECRET=merchdrop-stripe-webhook-secret:1",
+      ])
+      process_order = toset(["MERCHDROP_ORDER_ID_SECRETS=merchdrop-order-id-secrets:1"])
+      charge_order  = toset(["MERCHDROP_STRIPE_API_KEY=merchdrop-stripe-api-key:1"])
+      reconcile = toset([
+        "MERCHDROP_ORDER_ID_SECRETS=merchdrop-order-id-secrets:1",
+        "MERCHDROP_STRIPE_API_KEY=merchdrop-stripe-api-key:1",
+      ])
+    }
+    error_message = "Each function gets the secrets that it uses, by numbered version: who takes webhooks has no key to charge with."
+  }
+
+  assert {
+    condition = toset([for grant in google_secret_manager_secret_iam_member.function : "${grant.member} ${grant.secret_id} ${grant.role}"]) == toset([
+      for pair in [
+        ["checkout", "order-id-secrets"], ["checkout", "stripe-webhook-secret"], ["process_order", "order-id-secrets"],
+        ["charge_order", "stripe-api-key"], ["reconcile", "order-id-secrets"], ["reconcile", "stripe-api-key"],
+      ] : "${google_service_account.function[pair[0]].member} ${google_secret_manager_secret.engine[pair[1]].id} roles/secretmanager.secretAccessor"
+    ])
+    error_message = "Each function may read the secrets that it gets, and no others."
+  }
+
+  assert {
+    condition     = alltrue([for secret in google_secret_manager_secret.engine : secret.deletion_protection])
+    error_message = "Secrets are protected against deletion: a key without its secret finds its order no more."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for function in google_cloudfunctions2_function.engine :
+      [for name in keys(function.service_config[0].environment_variables) : !can(regex("SECRET|KEY|PASSWORD|URL", name))]
+    ]))
+    error_message = "No secret stands in a plain environment variable."
+  }
+}
+
+run "database" {
+  assert {
+    condition = (
+      google_sql_database_instance.engine.settings[0].ip_configuration[0].ipv4_enabled == false &&
+      google_sql_database_instance.engine.settings[0].ip_configuration[0].private_network == google_compute_network.engine.id &&
+      length(google_sql_database_instance.engine.settings[0].ip_configuration[0].authorized_networks) == 0
+    )
+    error_message = "The database has a private address, and no public one."
+  }
+
+  assert {
+    condition = (
+      google_sql_database_instance.engine.deletion_protection &&
+      google_sql_database_instance.engine.settings[0].deletion_protection_enabled
+    )
+    error_message = "The database is protected against deletion, by Terraform and by anybody else."
+  }
+
+  assert {
+    condition = (
+      google_sql_database_instance.engine.settings[0].ip_configuration[0].ssl_mode == "TRUSTED_CLIENT_CERTIFICATE_REQUIRED" &&
+      google_sql_database_instance.engine.settings[0].connector_enforcement == "REQUIRED"
+    )
+    error_message = "The database takes connections of Cloud SQL's connectors alone, encrypted and with a client's certificate."
+  }
+
+  assert {
+    condition = (
+      google_sql_database_instance.engine.settings[0].availability_type == "REGIONAL" &&
+      google_sql_database_instance.engine.settings[0].backup_configuration[0].enabled &&
+      google_sql_database_instance.engine.settings[0].backup_configuration[0].point_in_time_recovery_enabled
+    )
+    error_message = "The database stands in two zones, is backed up, and can be brought back to any moment of the last week."
+  }
+
+  assert {
+    condition = {
+      for flag in google_sql_database_instance.engine.settings[0].database_flags : flag.name => flag.value
+      if contains(["cloudsql.iam_authentication", "lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"], flag.name)
+      } == {
+      "cloudsql.iam_authentication"         = "on"
+      "lock_timeout"                        = "10000"
+      "statement_timeout"                   = "30000"
+      "idle_in_transaction_session_timeout" = "10000"
+    }
+    error_message = "Logins go by IAM, and nobody may wait for a lock, run a statement or hold a transaction open for long."
+  }
+
+  assert {
+    condition = alltrue([
+      for user in concat(values(google_sql_user.function), [google_sql_user.operator, google_sql_user.migrate]) :
+      user.type == "CLOUD_IAM_SERVICE_ACCOUNT" && user.password == null
+    ]) && google_sql_database_instance.engine.root_password == null
+    error_message = "Nobody has a password."
+  }
+
+  assert {
+    condition = merge(
+      { for name, user in google_sql_user.function : name => user.database_roles },
+      { operator = google_sql_user.operator.database_roles, migrate = google_sql_user.migrate.database_roles },
+      ) == {
+      checkout      = tolist(["merchdrop_checkout"])
+      process_order = tolist(["merchdrop_process_order"])
+      charge_order  = tolist(["merchdrop_charge_order"])
+      reconcile     = tolist(["merchdrop_reconcile"])
+      operator      = tolist(["merchdrop_operator"])
+      migrate       = tolist(["cloudsqlsuperuser"])
+    }
+    error_message = "Each login has its own role of the engine and no other; only the migration's is more."
+  }
+
+  assert {
+    condition = alltrue([
+      for name, user in google_sql_user.function :
+      user.name == google_service_account.function[name].email &&
+      google_cloudfunctions2_function.engine[name].service_config[0].environment_variables["MERCHDROP_DATABASE_USER"] == user.name
+    ])
+    error_message = "Each function logs in as itself."
+  }
+}
+
+run "rights" {
+  assert {
+    condition = toset([for grant in google_project_iam_member.database : grant.role]) == toset([
+      "roles/cloudsql.client", "roles/cloudsql.instanceUser",
+    ]) && length(google_project_iam_member.database) == 12
+    error_message = "The only rights on the whole project are to reach the database and to log in, for four functions and two jobs."
+  }
+
+  assert {
+    condition     = toset([for grant in google_project_iam_member.build : grant.role]) == toset(["roles/logging.logWriter"])
+    error_message = "The build account writes logs, and has nothing else on the whole project."
+  }
+
+  assert {
+    condition = toset([for grant in google_pubsub_topic_iam_member.publishers : "${grant.member} ${grant.topic} ${grant.role}"]) == toset([
+      for pair in [
+        ["checkout", "orders"], ["checkout", "payments"], ["process_order", "payments"], ["charge_order", "payments"],
+        ["reconcile", "orders"], ["reconcile", "payments"], ["reconcile", "order-events"],
+      ] : "${google_service_account.function[pair[0]].member} ${google_pubsub_topic.engine[pair[1]].id} roles/pubsub.publisher"
+    ])
+    error_message = "Each function publishes to the topics that it hands work to, and to no others."
+  }
+
+  assert {
+    condition = (
+      google_storage_bucket.packages.public_access_prevention == "enforced" &&
+      google_storage_bucket.packages.uniform_bucket_level_access
+    )
+    error_message = "The zips are nobody else's to read."
+  }
+
+  assert {
+    condition = { for name, job in google_cloud_run_v2_job.operators : name => job.template[0].template[0].service_account } == {
+      migrate  = google_service_account.migrate.email
+      operator = google_service_account.operator.email
+    }
+    error_message = "An operator's commands run without the rights of a migration."
+  }
+}
+
+run "edge" {
+  assert {
+    condition     = google_compute_backend_service.api.security_policy == google_compute_security_policy.api.id
+    error_message = "Cloud Armor stands in front of checkout."
+  }
+
+  assert {
+    condition = anytrue([
+      for rule in google_compute_security_policy.api.rule :
+      rule.priority == 2147483647 && rule.action == "deny(404)" && rule.match[0].versioned_expr == "SRC_IPS_V1"
+    ])
+    error_message = "What is not one of the API's calls never reaches checkout."
+  }
+
+  assert {
+    condition = [
+      for rule in google_compute_security_policy.api.rule : {
+        preview = rule.preview
+        key     = rule.rate_limit_options[0].enforce_on_key
+        exceed  = rule.rate_limit_options[0].exceed_action
+        count   = rule.rate_limit_options[0].rate_limit_threshold[0].count
+        seconds = rule.rate_limit_options[0].rate_limit_threshold[0].interval_sec
+      } if rule.action == "throttle"
+    ] == [for call in local.allowed_requests : { preview = false, key = "IP", exceed = "deny(429)", count = 600, seconds = 60 }]
+    error_message = "Buyers' calls are limited by address."
+  }
+
+  assert {
+    condition = [for rule in google_compute_security_policy.api.rule : rule.match[0].expr[0].expression if rule.action == "allow"] == [
+      "request.path == '/v1/webhooks/stripe' && request.method == 'POST'",
+    ]
+    error_message = "Only webhooks pass without a limit."
+  }
+
+  assert {
+    condition = (
+      google_compute_ssl_policy.api.min_tls_version == "TLS_1_2" &&
+      google_compute_target_https_proxy.api.ssl_policy == google_compute_ssl_policy.api.id &&
+      google_compute_target_https_proxy.api.url_map == google_compute_url_map.api.id
+    )
+    error_message = "The API speaks TLS 1.2 or newer."
+  }
+
+  assert {
+    condition = (
+      google_compute_url_map.redirect.default_url_redirect[0].https_redirect &&
+      google_compute_target_http_proxy.redirect.url_map == google_compute_url_map.redirect.id &&
+      google_compute_global_forwarding_rule.http.target == google_compute_target_http_proxy.redirect.id
+    )
+    error_message = "Plain HTTP is redirected, and reaches no function."
+  }
+
+  assert {
+    condition     = google_compute_backend_service.api.cdn_policy[0].cache_mode == "USE_ORIGIN_HEADERS"
+    error_message = "Only what checkout calls public is cached: an order's status never is."
+  }
+}
+
+run "rate_limit_preview" {
+  variables {
+    rate_limit = { preview = true }
+  }
+
+  assert {
+    condition     = [for rule in google_compute_security_policy.api.rule : rule.preview if rule.action == "throttle"] == [true, true, true]
+    error_message = "In preview the limit stops nobody."
+  }
+
+  assert {
+    condition = toset([
+      for rule in google_compute_security_policy.api.rule : rule.match[0].expr[0].expression
+      if rule.action == "allow" && rule.priority >= 2000
+    ]) == toset(local.allowed_requests)
+    error_message = "While the limit is only tried out, the same calls pass."
+  }
+}
+
+run "without_payments" {
+  variables {
+    payments = { provider = "" }
+  }
+
+  assert {
+    condition = toset(flatten([
+      for function in google_cloudfunctions2_function.engine :
+      [for env in function.service_config[0].secret_environment_variables : env.key]
+    ])) == toset(["MERCHDROP_ORDER_ID_SECRETS"]) && keys(google_secret_manager_secret.engine) == ["order-id-secrets"]
+    error_message = "Without payments there are no secrets of Stripe."
+  }
+}

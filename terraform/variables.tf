@@ -1,0 +1,335 @@
+variable "billing_account" {
+  description = "The billing account to watch, as 000000-000000-000000. Empty: no budget alert."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^([0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6})?$", var.billing_account))
+    error_message = "billing_account must have the form 000000-000000-000000, or be empty."
+  }
+}
+
+variable "budget" {
+  description = "What a month may cost before people are told (at 50, 90 and 100 % of it, and at 100 % of the forecast)."
+  type = object({
+    amount   = optional(number, 500)
+    currency = optional(string, "USD")
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.budget.amount >= 1 && floor(var.budget.amount) == var.budget.amount
+    error_message = "budget.amount must be a whole number of at least 1."
+  }
+  validation {
+    condition     = can(regex("^[A-Z]{3}$", var.budget.currency))
+    error_message = "budget.currency must be the billing account's currency, such as USD."
+  }
+}
+
+variable "charge_order" {
+  description = "Instances and concurrent wake-ups of charge_order. The pace of charges holds for all instances together, so few are needed."
+  type = object({
+    concurrency  = optional(number, 20)
+    min          = optional(number, 0)
+    max          = optional(number, 2)
+    drop_day_min = optional(number, 1)
+    drop_day_max = optional(number, 2)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.charge_order.concurrency >= 1 && var.charge_order.concurrency <= 1000
+    error_message = "charge_order.concurrency must be from 1 to 1000."
+  }
+  validation {
+    condition = (
+      0 <= var.charge_order.min && var.charge_order.min <= var.charge_order.max && 1 <= var.charge_order.max &&
+      var.charge_order.min <= var.charge_order.drop_day_min &&
+      var.charge_order.drop_day_min <= var.charge_order.drop_day_max
+    )
+    error_message = "charge_order needs 0 <= min <= max, 1 <= max, and min <= drop_day_min <= drop_day_max."
+  }
+}
+
+variable "checkout" {
+  description = "Instances and concurrent requests of checkout. One takes about 1,000 orders a second; waiting status calls need the places."
+  type = object({
+    concurrency  = optional(number, 800)
+    min          = optional(number, 0)
+    max          = optional(number, 10)
+    drop_day_min = optional(number, 4)
+    drop_day_max = optional(number, 20)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.checkout.concurrency >= 1 && var.checkout.concurrency <= 1000
+    error_message = "checkout.concurrency must be from 1 to 1000."
+  }
+  validation {
+    condition = (
+      0 <= var.checkout.min && var.checkout.min <= var.checkout.max && 1 <= var.checkout.max &&
+      var.checkout.min <= var.checkout.drop_day_min && var.checkout.drop_day_min <= var.checkout.drop_day_max
+    )
+    error_message = "checkout needs 0 <= min <= max, 1 <= max, and min <= drop_day_min <= drop_day_max."
+  }
+}
+
+variable "checkout_places_min" {
+  description = "Requests that an instance of checkout must have room for beside its waiting status calls."
+  type        = number
+  default     = 200
+  nullable    = false
+
+  validation {
+    condition     = var.checkout_places_min >= 50
+    error_message = "checkout_places_min must be at least 50, or waiting buyers crowd out those who order."
+  }
+}
+
+variable "cli_image" {
+  description = "The operator's command as an image, by digest (…@sha256:…). Empty: no jobs yet, as before the first build."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(.+@sha256:[0-9a-f]{64})?$", var.cli_image))
+    error_message = "cli_image must name its image by digest, as REGION-docker.pkg.dev/PROJECT/merchdrop/cli@sha256:…; a tag may mean another image tomorrow."
+  }
+}
+
+variable "cors_origins" {
+  description = "The origins from which browsers may call the API, such as https://shop.example.com."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for origin in var.cors_origins : can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", origin))])
+    error_message = "cors_origins must be https:// and a host, without a path; * is not taken."
+  }
+}
+
+variable "database" {
+  description = "Size and limits of PostgreSQL. A change of tier or limits restarts it, for about a minute: make it hours before a drop. Disk in GB."
+  type = object({
+    tier                      = optional(string, "db-custom-2-7680")
+    drop_day_tier             = optional(string, "db-custom-4-15360")
+    edition                   = optional(string, "ENTERPRISE")
+    availability_type         = optional(string, "REGIONAL")
+    disk_size                 = optional(number, 20)
+    disk_size_max             = optional(number, 200)
+    max_connections           = optional(number, 400)
+    max_locks_per_transaction = optional(number, 256)
+    backups_kept              = optional(number, 30)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition = alltrue([
+      for tier in [var.database.tier, var.database.drop_day_tier] :
+      can(regex("^db-(custom-[0-9]+-[0-9]+|perf-optimized-N-[0-9]+)$", tier))
+    ])
+    error_message = "database.tier and drop_day_tier must be db-custom-CPUS-MEGABYTES or db-perf-optimized-N-CPUS; shared cores have no service level."
+  }
+  validation {
+    condition     = contains(["ENTERPRISE", "ENTERPRISE_PLUS"], var.database.edition)
+    error_message = "database.edition must be ENTERPRISE or ENTERPRISE_PLUS."
+  }
+  validation {
+    condition     = contains(["REGIONAL", "ZONAL"], var.database.availability_type)
+    error_message = "database.availability_type must be REGIONAL, or ZONAL where nothing is sold."
+  }
+  validation {
+    condition     = 10 <= var.database.disk_size && var.database.disk_size <= var.database.disk_size_max
+    error_message = "database.disk_size must be at least 10 GB, and at most database.disk_size_max."
+  }
+  validation {
+    condition     = 50 <= var.database.max_connections && var.database.max_connections <= 1000
+    error_message = "database.max_connections must be from 50 to 1000: each connection costs memory, and the engine needs few."
+  }
+  validation {
+    condition     = 64 <= var.database.max_locks_per_transaction && var.database.max_locks_per_transaction <= 4096
+    error_message = "database.max_locks_per_transaction must be from 64 to 4096."
+  }
+  validation {
+    condition     = 7 <= var.database.backups_kept && var.database.backups_kept <= 365
+    error_message = "database.backups_kept must be from 7 to 365 days."
+  }
+}
+
+variable "domain" {
+  description = "The host name of the API, such as drops.example.com. Its A record must point to the output ip_address."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain must be a host name in lower case, without scheme or path."
+  }
+}
+
+variable "drop_day" {
+  description = "Whether a drop is near: keeps instances warm, allows more of them, and gives PostgreSQL its larger tier."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "migrated" {
+  description = "Whether the database has been migrated, so that the engine's roles exist; gives each function its own."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "order_id_secret_version" {
+  description = "The version of the secret merchdrop-order-id-secrets to use."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.order_id_secret_version >= 1 && floor(var.order_id_secret_version) == var.order_id_secret_version
+    error_message = "order_id_secret_version must be a whole number of at least 1."
+  }
+}
+
+variable "packages_dir" {
+  description = "The folder with the functions' zips, as `merchdrop package` makes them."
+  type        = string
+  default     = "../dist"
+  nullable    = false
+
+  validation {
+    condition = alltrue([
+      for name in ["checkout", "process_order", "charge_order", "reconcile"] :
+      fileexists("${var.packages_dir}/${name}.zip")
+    ])
+    error_message = "packages_dir must hold the zip of every function: run `merchdrop package --output` with this folder first."
+  }
+}
+
+variable "payments" {
+  description = "Whether orders above 0 are taken, through Stripe; how many are charged a second; which versions of its secrets to use."
+  type = object({
+    provider               = optional(string, "stripe")
+    per_second             = optional(number, 20)
+    api_key_version        = optional(number, 1)
+    webhook_secret_version = optional(number, 1)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = contains(["", "stripe"], var.payments.provider)
+    error_message = "payments.provider must be stripe, or empty: then only free orders are taken."
+  }
+  validation {
+    condition     = var.payments.per_second > 0 && var.payments.per_second <= 1000
+    error_message = "payments.per_second must be above 0, and below what Stripe allows the account (25 unless you asked)."
+  }
+  validation {
+    condition = alltrue([
+      for version in [var.payments.api_key_version, var.payments.webhook_secret_version] :
+      version >= 1 && floor(version) == version
+    ])
+    error_message = "payments.api_key_version and webhook_secret_version must be whole numbers of at least 1."
+  }
+}
+
+variable "process_order" {
+  description = "Instances and concurrent messages of process_order. One decides thousands of orders a second, in batches."
+  type = object({
+    concurrency  = optional(number, 250)
+    min          = optional(number, 0)
+    max          = optional(number, 4)
+    drop_day_min = optional(number, 1)
+    drop_day_max = optional(number, 4)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.process_order.concurrency >= 1 && var.process_order.concurrency <= 1000
+    error_message = "process_order.concurrency must be from 1 to 1000."
+  }
+  validation {
+    condition = (
+      0 <= var.process_order.min && var.process_order.min <= var.process_order.max && 1 <= var.process_order.max &&
+      var.process_order.min <= var.process_order.drop_day_min &&
+      var.process_order.drop_day_min <= var.process_order.drop_day_max
+    )
+    error_message = "process_order needs 0 <= min <= max, 1 <= max, and min <= drop_day_min <= drop_day_max."
+  }
+}
+
+variable "project_id" {
+  description = "The Google Cloud project, for the engine alone: some rights hold for all of it."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id must be the project's id (6 to 30 lower-case letters, digits and hyphens), not its name or number."
+  }
+}
+
+variable "rate_limit" {
+  description = "Requests that one address may make in a minute before it is answered with 429. Many buyers may share an address. With preview, excess is only logged."
+  type = object({
+    requests_per_minute = optional(number, 600)
+    preview             = optional(bool, false)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = 60 <= var.rate_limit.requests_per_minute && var.rate_limit.requests_per_minute <= 10000
+    error_message = "rate_limit.requests_per_minute must be from 60 (a buyer who polls every second) to 10000."
+  }
+}
+
+variable "region" {
+  description = "Where everything runs that has a region."
+  type        = string
+  default     = "europe-west1"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region must be a region such as europe-west1, not a zone."
+  }
+}
+
+variable "repository" {
+  description = "The GitHub repository that Cloud Build is connected to. Null: no triggers."
+  type = object({
+    owner = string
+    name  = string
+  })
+  default = null
+}
+
+variable "subnet_range" {
+  description = "The addresses of the functions' and jobs' instances: two for each instance."
+  type        = string
+  default     = "10.8.0.0/24"
+  nullable    = false
+
+  validation {
+    condition     = can(cidrhost(var.subnet_range, 1)) && try(tonumber(split("/", var.subnet_range)[1]) <= 26, false)
+    error_message = "subnet_range must be an IPv4 range such as 10.8.0.0/24, /26 or larger."
+  }
+  validation {
+    condition     = can(regex("^(10\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.|192\\.168\\.)", var.subnet_range))
+    error_message = "subnet_range must be private (RFC 1918)."
+  }
+}

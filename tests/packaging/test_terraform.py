@@ -1,0 +1,56 @@
+"""The Terraform module: its own tests, and a plan of each example with the zips that `merchdrop package` makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import pytest
+
+from cli.package import function_zips
+from tests.packaging.terraform import Terraform, why_not
+from tests.packaging.terraform_breaks import BREAKS, Break, catches
+from tests.serving import ROOT
+
+# One for each file of tests; `python -m tests.packaging.terraform_breaks` goes through all of them.
+QUICK = [next(b for b in BREAKS if b.caught_by == name) for name in dict.fromkeys(b.caught_by for b in BREAKS)]
+
+
+@pytest.fixture(scope="module")
+def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    if shutil.which("terraform") is None:
+        pytest.skip("there is no terraform on the PATH")
+    module = Terraform(tmp_path_factory.mktemp("module"))
+    if reason := why_not(module):
+        pytest.skip(reason)
+    return module
+
+
+def test_the_module_is_formatted_and_valid(terraform: Terraform) -> None:
+    terraform.succeed("fmt", "-check", "-diff", "-recursive")
+    terraform.succeed("validate", "-no-color")
+
+
+def test_the_modules_own_tests_pass(terraform: Terraform) -> None:
+    assert "0 failed" in terraform.succeed("test", "-no-color")
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_an_example_can_be_planned_with_the_real_zips(terraform: Terraform, size: str) -> None:
+    terraform.succeed("plan", "-input=false", "-no-color", f"-var-file=examples/{size}.tfvars", f"-out={size}.plan")
+    plan = json.loads(terraform.succeed("show", "-json", f"{size}.plan"))
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in function_zips(ROOT).items()}
+    outputs = {name: output.get("value") for name, output in plan["planned_values"]["outputs"].items()}
+    assert outputs["packages"] == {name: f"{name}-{digest}.zip" for name, digest in hashes.items()}
+
+
+@pytest.mark.parametrize("broken", QUICK, ids=lambda broken: broken.name)
+def test_a_break_is_caught(terraform: Terraform, broken: Break) -> None:
+    assert catches(terraform, broken)
+
+
+def test_every_break_changes_the_module_in_one_place() -> None:
+    assert len(BREAKS) >= 20
+    for broken in BREAKS:
+        assert (ROOT / "terraform" / broken.file).read_text().count(broken.old) == 1, broken.name
