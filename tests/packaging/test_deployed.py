@@ -21,6 +21,7 @@ import pytest
 from cli.package import function_zips
 from common.messages import WAKE_UP
 from tests.conftest import Engine, order
+from tests.outages import Queue
 from tests.serving import ROOT, served
 
 INSTALL_SECONDS = 300
@@ -66,6 +67,17 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Deploy:
     return deployed
 
 
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    queue = Queue(tmp_path)
+    try:
+        queue.start()
+        queue.deliver_to("http://127.0.0.1:1")
+        yield queue
+    finally:
+        queue.kill()
+
+
 def _require_package_index(folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1", "--timeout", "15"]
     command += ["download", "--quiet", "--no-deps", "--dest", str(folder), "idna"]
@@ -99,8 +111,8 @@ async def test_charge_order_acknowledges_a_wake_up(deploy: Deploy, engine: Engin
     assert await engine.count("rejected_messages") == 0
 
 
-async def test_reconcile_runs_its_steps(deploy: Deploy, engine: Engine) -> None:
-    with deploy("reconcile", engine.url, **STRIPE) as url:
+async def test_reconcile_runs_its_steps(deploy: Deploy, engine: Engine, queue: Queue) -> None:
+    with deploy("reconcile", engine.url, **STRIPE, PUBSUB_EMULATOR_HOST=queue.host) as url:
         assert _post(url, {}) == 200
 
 
