@@ -83,7 +83,7 @@ class Reconcile:
             self._steps |= {
                 # in this order: whoever has paid in time is confirmed before his time is found to be over
                 "look_up": lambda: look_up.run_once(charges, refunds, LOOK_UP_SECONDS),
-                "expire_holds": lambda: expire_holds.run_once(database, EXPIRE_LIMIT),
+                "expire_holds": lambda: expire_holds.run_once(database, wake_ups, EXPIRE_LIMIT),
                 "wake_payments": lambda: wake_payments.run_once(database, wake_ups),
             }
         dead = {

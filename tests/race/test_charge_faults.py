@@ -252,7 +252,7 @@ async def charging(parts: Parts, provider_class: type[StripePayments] = StripePa
 
         async def reconcile(charges: Charges, refunds: Refunds) -> None:
             while True:
-                await expire_holds.run_once(database, ORDERS)
+                await expire_holds.run_once(database, publisher, ORDERS)
                 await look_up.run_once(charges, refunds, 1.0)
                 await wake_charge_order(publisher)
                 await asyncio.sleep(POLL_SECONDS)
