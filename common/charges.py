@@ -16,13 +16,11 @@ from common.batching import BadItem, Batcher, Overloaded
 from common.database import DatabaseUnavailable
 from common.logs import log
 from common.payment_contracts import ClaimedPayment, ClaimedPayments, PaymentBounds, Settled, Settlement
-from common.payments import InDoubt, PaymentProvider, Refused, Standing
+from common.payments import InDoubt, PaymentProvider, Refused, Standing, doubt_seconds
 from common.settings import (
     ACTION_LOOK_SECONDS,
     CHARGES_MAX,
     CLAIM_PAUSE_SECONDS,
-    DOUBT_SECONDS,
-    DOUBT_SECONDS_MAX,
     FAILURE_PAUSE_SECONDS,
     FAILURES_MAX,
     LEASE_SECONDS,
@@ -210,7 +208,7 @@ def _doubt(payment: ClaimedPayment, cause: str) -> Settlement:
         "order_id": payment["order_id"],
         "outcome": "in_doubt",
         "attempt": payment["attempt"],
-        "retry_seconds": min(DOUBT_SECONDS_MAX, _growing(DOUBT_SECONDS, payment["attempt"])),
+        "retry_seconds": doubt_seconds(payment["attempt"]),
         "error": cause,
     }
 

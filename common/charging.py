@@ -8,13 +8,12 @@ from functools import lru_cache
 from common.batching import BadItem, Overloaded
 from common.charges import Charges
 from common.database import Database, DatabaseUnavailable
-from common.event_contracts import RejectedMessage
 from common.logs import log
-from common.messages import NOT_TAKEN, Delivery, Malformed, parse_payment
+from common.messages import NOT_TAKEN, Delivery, Malformed, parse_payment, rejection
 from common.payment_contracts import ProviderEvent
 from common.publisher import Publisher
 from common.refunds import Refunds
-from common.settings import CHARGE_SECONDS, MESSAGE_TEXT_MAX, PAYMENTS_TOPIC, settings
+from common.settings import CHARGE_SECONDS, PAYMENTS_TOPIC, settings
 from common.stripe_payments import StripePayments
 from common.wake_up import wake_charge_order
 from common.worker import start_worker
@@ -86,16 +85,8 @@ class Charging:
         return True
 
     async def _reject(self, delivery: Delivery, reason: str) -> bool:
-        body = delivery.data.decode("utf-8", "replace").replace("\x00", "\ufffd")[:MESSAGE_TEXT_MAX]
-        rejected: RejectedMessage = {
-            "id": delivery.message_id,
-            "topic": PAYMENTS_TOPIC,
-            "reason": reason,
-            "body": body,
-        }
-        log(logging.ERROR, "a message was rejected", message_id=delivery.message_id, reason=reason)
         try:
-            await self._database.call("reject_messages", [rejected])
+            await self._database.call("reject_messages", [rejection(delivery, PAYMENTS_TOPIC, reason)])
         except (DatabaseUnavailable, BadItem):
             return False
         return True

@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
-from common.logs import trace_context
+from common.event_contracts import RejectedMessage
+from common.logs import log, trace_context
 from common.models import CheckoutRequest
 from common.order_contracts import AdmitItem
 from common.order_ids import derive_order_id
 from common.parsing import canonical_json, fingerprint
 from common.payment_contracts import ProviderEvent, ProviderState
-from common.settings import AMOUNT_MINOR_MAX
+from common.settings import AMOUNT_MINOR_MAX, MESSAGE_TEXT_MAX
 
 NOT_TAKEN = "not_taken"  # why a message was rejected: the database refuses what it holds
 WAKE_UP = {"schema_version": 1, "kind": "wake_up"}  # on the topic payments: look for what is due; it carries no work
@@ -107,6 +109,14 @@ def parse_payment(data: bytes) -> ProviderEvent | None:
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Malformed from error
+
+
+def rejection(delivery: Delivery, topic: str, reason: str) -> RejectedMessage:
+    """A message of a topic as it is recorded: `reason` says why it can't be processed."""
+    # PostgreSQL's text holds no NUL
+    body = delivery.data.decode("utf-8", "replace").replace("\x00", "\ufffd")[:MESSAGE_TEXT_MAX]
+    log(logging.ERROR, "a message was rejected", message_id=delivery.message_id, reason=reason)
+    return {"id": delivery.message_id, "topic": topic, "reason": reason, "body": body}
 
 
 def admission(order: QueuedOrder, published_at: str, secrets: Iterable[bytes]) -> AdmitItem:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from common.payment_contracts import ClaimedPayment, ClaimedRefund, DeclineReason
+from common.settings import DOUBT_SECONDS, DOUBT_SECONDS_MAX
 
 
 class InDoubt(Exception):
@@ -32,6 +33,11 @@ class Refused(Exception):
 # `open`: nobody has tried to charge it. `failed`: the buyer's bank or the buyer refused, and another card could still
 # be tried. `processing`: the bank has not answered yet. Only `captured` and `cancelled` are final.
 State = Literal["open", "action_required", "processing", "failed", "captured", "cancelled"]
+
+
+def doubt_seconds(attempt: int) -> float:
+    """The pause after an attempt that left things in doubt: twice as long each time, up to DOUBT_SECONDS_MAX."""
+    return min(DOUBT_SECONDS_MAX, float(DOUBT_SECONDS * 2 ** min(attempt - 1, 10)))  # the exponent never matters
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from common.charges import Caller
 from common.database import DatabaseUnavailable
 from common.logs import log
 from common.payment_contracts import ClaimedRefund, RefundBounds, RefundSettled, RefundSettlement
-from common.payments import InDoubt, PaymentProvider, Refused
+from common.payments import InDoubt, PaymentProvider, Refused, doubt_seconds
 from common.settings import (
-    DOUBT_SECONDS,
-    DOUBT_SECONDS_MAX,
     LEASE_SECONDS,
     ONE_CHARGE_SECONDS,
     REFUND_SECONDS,
@@ -58,7 +56,7 @@ class Refunds:
         try:
             settled: list[RefundSettled] = await self._database.call("settle_refunds", [settlement])
         except DatabaseUnavailable:
-            return  # when the claim has run out, the same key brings the same refund
+            return  # when the claim has run out, it is looked for before it is asked for again
         if settled[0]["outcome"] == "failed":
             log(logging.ERROR, "a refund can't be made; look at the payment", order_id=refund["order_id"])
 
@@ -90,6 +88,6 @@ def _again(refund: ClaimedRefund, outcome: str, cause: str) -> RefundSettlement:
         "refund_id": refund["refund_id"],
         "outcome": "unmade" if outcome == "unmade" else "in_doubt",
         "attempt": refund["attempt"],
-        "retry_seconds": min(DOUBT_SECONDS_MAX, float(DOUBT_SECONDS * 2 ** min(refund["attempt"] - 1, 10))),
+        "retry_seconds": doubt_seconds(refund["attempt"]),
         "error": cause,
     }

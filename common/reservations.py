@@ -10,13 +10,12 @@ from common.batching import BadItem, Batcher, Overloaded
 from common.database import Database, DatabaseUnavailable
 from common.event_contracts import RejectedMessage
 from common.logs import log
-from common.messages import NOT_TAKEN, Delivery, Malformed, QueuedOrder, admission, parse_order
+from common.messages import NOT_TAKEN, Delivery, Malformed, QueuedOrder, admission, parse_order, rejection
 from common.order_contracts import AdmitItem, AdmitOutcome, OrderRef, ReserveOutcome
 from common.publisher import Publisher
 from common.settings import (
     ADMIT_BATCH_MAX,
     FLUSHES_MAX,
-    MESSAGE_TEXT_MAX,
     ORDERS_TOPIC,
     PAYMENTS_TOPIC,
     QUEUE_LENGTH_MAX,
@@ -84,10 +83,7 @@ class Reservations:
         return None if outcome == "stored" else outcome
 
     async def _reject(self, delivery: Delivery, reason: str) -> None:
-        # PostgreSQL's text holds no NUL
-        body = delivery.data.decode("utf-8", "replace").replace("\x00", "\ufffd")[:MESSAGE_TEXT_MAX]
-        log(logging.ERROR, "a message was rejected", message_id=delivery.message_id, reason=reason)
-        await self._rejects.submit({"id": delivery.message_id, "topic": ORDERS_TOPIC, "reason": reason, "body": body})
+        await self._rejects.submit(rejection(delivery, ORDERS_TOPIC, reason))
 
     async def _reserve_batch(self, batch: Sequence[OrderRef]) -> list[ReserveOutcome]:
         outcomes: list[ReserveOutcome] = await self._database.call("reserve_orders", batch)

@@ -66,14 +66,12 @@ PAUSES = {
     "stripe_payments.STRIPE_SECONDS": 1.0,
     "charges.ONE_CHARGE_SECONDS": 4.0,
     "charges.LEASE_SECONDS": 1,
-    "charges.DOUBT_SECONDS": 0.1,
-    "charges.DOUBT_SECONDS_MAX": 1.0,
+    "payments.DOUBT_SECONDS": 0.1,
+    "payments.DOUBT_SECONDS_MAX": 1.0,
     "charges.ACTION_LOOK_SECONDS": 0.5,
     "charges.FAILURE_PAUSE_SECONDS": 0.1,
     "refunds.ONE_CHARGE_SECONDS": 4.0,
     "refunds.LEASE_SECONDS": 1,
-    "refunds.DOUBT_SECONDS": 0.1,
-    "refunds.DOUBT_SECONDS_MAX": 1.0,
     "charging.CHARGE_SECONDS": 1.0,
 }
 CARDS = [
