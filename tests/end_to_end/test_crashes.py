@@ -30,6 +30,7 @@ HOLD_SECONDS = 20
 CROWD_SECONDS = 400  # whoever died with a claim on a payment is missed after a minute, an unpaid hold after another one
 DECIDED_SECONDS = 90.0  # reconcile runs once a minute
 SABOTAGE_EVERY_SECONDS = 0.7
+WAVES = 3  # of buyers
 SABOTAGES_MAX = 12  # a machine that starts parts more slowly than they are killed would never serve anybody
 
 
@@ -79,6 +80,7 @@ async def sell(
     )
     buyers = draw_buyers(plan)
     over = asyncio.Event()
+    struck = [asyncio.Event() for _ in range(WAVES)]  # so many times, and once more
     calls = 0
 
     async def go_on() -> None:
@@ -86,13 +88,21 @@ async def sell(
         while not over.is_set() and calls < SABOTAGES_MAX:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyError):
                 await sabotage()
+                struck[min(calls, WAVES - 1)].set()
                 calls += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), SABOTAGE_EVERY_SECONDS)
 
+    async def come(wave: int) -> None:
+        """A part of the crowd, each after one more sabotage, so that no machine is too fast to be disturbed."""
+        for earlier in struck[:wave]:
+            await earlier.wait()
+        stack = engine.stack()
+        await let_loose(stack["checkout_url"], plan, buyers[wave::WAVES], lambda: None, stack["stripe_url"])
+
     saboteur = asyncio.create_task(go_on())
     async with asyncio.timeout(CROWD_SECONDS):
-        await let_loose(engine.stack()["checkout_url"], plan, buyers, lambda: None, engine.stack()["stripe_url"])
+        await asyncio.gather(*(come(wave) for wave in range(WAVES)))
     over.set()
     await saboteur
     async with books(engine) as opened:
