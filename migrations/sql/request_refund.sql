@@ -28,9 +28,14 @@ BEGIN
         ELSE 'recorded' END;
     IF verdict = 'recorded' THEN
         INSERT INTO refunds (id, order_id, amount_minor, reason, restock)
-        VALUES ((wanted->>'refund_id')::uuid, asked, amount, 'operator', coalesce((wanted->>'restock')::boolean, false));
-        free_minor := free_minor - amount;
-        PERFORM touch_drops(ARRAY(SELECT drop_id FROM orders WHERE id = asked));
+        VALUES ((wanted->>'refund_id')::uuid, asked, amount, 'operator', coalesce((wanted->>'restock')::boolean, false))
+        ON CONFLICT (id) DO NOTHING;
+        IF FOUND THEN
+            free_minor := free_minor - amount;
+            PERFORM touch_drops(ARRAY(SELECT drop_id FROM orders WHERE id = asked));
+        ELSE  -- another order's refund took the id while this one looked
+            verdict := 'conflict';
+        END IF;
     END IF;
     RETURN jsonb_build_object('outcome', verdict, 'refund_id', wanted->>'refund_id',
         'amount_minor', coalesce(known.amount_minor, amount), 'left_minor', free_minor);

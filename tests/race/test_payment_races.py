@@ -214,6 +214,13 @@ async def test_what_each_is_told(engine: Engine) -> None:
     assert outcomes(await in_turn(engine, refund(one, 40), refund(one, 40))) == ["recorded", "too_much"]
 
 
+async def test_two_orders_refunds_under_one_id_are_one(engine: Engine) -> None:
+    same = str(uuid4())
+    calls = [refund(await confirmed(engine), None, same) for _ in range(2)]
+    assert outcomes(await in_turn(engine, *calls)) == ["conflict", "recorded"]
+    assert await engine.count("refunds") == 1
+
+
 def twice(call: Callable[[str], Call], one: str) -> tuple[Call, Call]:
     return call(one), call(one)
 
