@@ -6,10 +6,11 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,8 @@ BACK_SECONDS = 30.0
 ANSWER_SECONDS = 5.0  # above any `wait` that a test asks for
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.02
+RECONCILE_EVERY_SECONDS = 3.0
+RECONCILE_SECONDS = 60.0  # its own bound
 
 
 class Engine:
@@ -107,6 +110,31 @@ class Engine:
         """Stop it as Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def reconciled_often(data_dir: Path) -> Iterator[None]:
+    """Call an engine's reconcile as a scheduler would whose minutes are short, so that a test waits less for it."""
+    over = threading.Event()
+
+    def call_again_and_again() -> None:
+        while not over.wait(RECONCILE_EVERY_SECONDS):
+            with suppress(OSError, ValueError, KeyError):  # it may be down at the moment
+                reconcile(data_dir)
+
+    caller = threading.Thread(target=call_again_and_again)
+    caller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        caller.join()
+
+
+def reconcile(data_dir: Path) -> None:
+    """Let a running engine's reconcile do its work once, as the scheduler does each minute."""
+    url = json.loads((data_dir / "stack.json").read_text())["reconcile_url"]
+    urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=RECONCILE_SECONDS).close()
 
 
 def eventually(look: Callable[[], T], seconds: float = BACK_SECONDS) -> T:

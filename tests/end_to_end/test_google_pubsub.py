@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from local import google_pubsub
 from local.database import SAMPLE_ORDER
 from local.machine import free_port
 from local.recipes import ROOT
-from tests.end_to_end.engine import Engine, eventually
+from tests.end_to_end.engine import Engine, eventually, reconciled_often
 
 SALE_SECONDS = 240
 AGAIN_SECONDS = 120.0  # reconcile publishes again what has waited for half a minute
@@ -36,7 +35,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine = Engine(tmp_path_factory.mktemp("google") / "data", "--pubsub", "google")
     try:
         engine.wait_until_ready()
-        yield engine
+        with reconciled_often(engine.data_dir):
+            yield engine
     finally:
         engine.stop()
 
@@ -59,13 +59,7 @@ def test_orders_that_a_killed_emulator_forgot_are_published_again(engine: Engine
     psutil.Process(old).kill()
     engine.wait_for_another("pubsub", old)
     assert engine.local("start", "process_order").returncode == 0
-
-    def status() -> str:
-        reconcile = urllib.request.Request(engine.stack()["reconcile_url"], method="POST")
-        urllib.request.urlopen(reconcile, timeout=60).close()
-        return str(engine.call(path)["status"])
-
-    eventually(lambda: status() == "confirmed", AGAIN_SECONDS)
+    eventually(lambda: engine.call(path)["status"] == "confirmed", AGAIN_SECONDS)
 
 
 def test_without_java_nothing_is_started_and_the_reason_is_told(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.engine import Engine
+from tests.end_to_end.engine import Engine, reconciled_often
 
-SALE_SECONDS = 480  # holds that nobody pays for end once a minute, and what comes back is sold again
+SALE_SECONDS = 480  # holds that nobody pays for end, and what comes back is sold again
 MERCHDROP = str(Path(sys.executable).parent / "merchdrop")
 
 
@@ -26,7 +26,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     engine = Engine(directory, "--instances", "2", "--no-sample-drop", "--pubsub-faults", faults)
     try:
         engine.wait_until_ready()
-        yield directory
+        with reconciled_often(directory):
+            yield directory
     finally:
         engine.stop()
 
