@@ -46,12 +46,20 @@ format: install ## put the code into the house style
 	$(BIN)/ruff format .
 	if command -v terraform >/dev/null; then terraform -chdir=terraform fmt -recursive; fi
 
+.checkov/.installed: requirements/checkov.txt
+	$(PYTHON) -m venv .checkov
+	.checkov/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
+	touch $@
+
+checkov: install .checkov/.installed ## hold the plans of both examples against checkov's policies (needs terraform)
+	$(BIN)/python -m tests.packaging.terraform_checkov
+
 lock: ## pin every dependency again, with hashes (needs uv)
-	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/charge_order/requirements functions/reconcile/requirements requirements/cli; do \
+	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/charge_order/requirements functions/reconcile/requirements requirements/cli requirements/checkov; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	    $$( [ $$name = requirements/dev ] || echo -c requirements/dev.txt ) $$name.in -o $$name.txt || exit 1; done
+	    $$(case $$name in requirements/dev|requirements/checkov) ;; *) echo -c requirements/dev.txt;; esac) $$name.in -o $$name.txt || exit 1; done
 
 clean: ## remove what was installed and what the engine stored
-	rm -rf .venv .data
+	rm -rf .venv .checkov .data
 
-.PHONY: help install up sale test bench loadtest gameday lint format lock clean
+.PHONY: help install up sale test bench loadtest gameday lint format checkov lock clean

@@ -164,6 +164,22 @@ run "database" {
   }
 
   assert {
+    condition = {
+      for flag in google_sql_database_instance.engine.settings[0].database_flags : flag.name => flag.value
+      if startswith(flag.name, "log_")
+      } == {
+      "log_checkpoints"            = "on"
+      "log_connections"            = "on"
+      "log_disconnections"         = "on"
+      "log_lock_waits"             = "on"
+      "log_min_duration_statement" = "-1"
+      "log_min_error_statement"    = "error"
+      "log_statement"              = "ddl"
+    }
+    error_message = "The log says who connected and who changed tables and rights, and holds no statement with its parameters."
+  }
+
+  assert {
     condition = alltrue([
       for user in concat(values(google_sql_user.function), [google_sql_user.operator, google_sql_user.migrate]) :
       user.type == "CLOUD_IAM_SERVICE_ACCOUNT" && user.password == null
@@ -193,6 +209,42 @@ run "database" {
       google_cloudfunctions2_function.engine[name].service_config[0].environment_variables["MERCHDROP_DATABASE_USER"] == user.name
     ])
     error_message = "Each function logs in as itself."
+  }
+}
+
+run "network" {
+  assert {
+    condition = toset([
+      for wall in google_compute_firewall.deny :
+      "${wall.direction} ${wall.network} ${one(wall.deny).protocol} ${one(wall.direction == "INGRESS" ? wall.source_ranges : wall.destination_ranges)}"
+      ]) == toset([
+      for direction in ["INGRESS", "EGRESS"] : "${direction} ${google_compute_network.engine.id} all 0.0.0.0/0"
+    ])
+    error_message = "Nobody reaches an instance through the network, and an instance nobody but the database."
+  }
+
+  assert {
+    condition = (
+      [for rule in google_compute_firewall.to_database.allow : "${rule.protocol}:${join(",", rule.ports)}"] == ["tcp:3307"] &&
+      google_compute_firewall.to_database.direction == "EGRESS" &&
+      google_compute_firewall.to_database.priority < google_compute_firewall.deny["EGRESS"].priority &&
+      google_compute_firewall.to_database.destination_ranges == toset([
+        "${google_compute_global_address.database_range.address}/${google_compute_global_address.database_range.prefix_length}"
+      ])
+    )
+    error_message = "The one way through the network leads to the database's TLS proxy."
+  }
+}
+
+run "audit" {
+  assert {
+    condition = {
+      for service, config in google_project_iam_audit_config.data : service => toset([for log in config.audit_log_config : log.log_type])
+      } == {
+      for service in ["cloudsql.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com"] :
+      service => toset(["DATA_READ", "DATA_WRITE"])
+    }
+    error_message = "Whoever reads a secret, writes a zip or logs in to the database is recorded."
   }
 }
 

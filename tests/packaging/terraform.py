@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from cli.package import function_zips
 from tests.serving import ROOT
 
 COMMAND_SECONDS = 300  # a whole `terraform test` takes half a minute on a machine of its own
+EXAMPLES = ("small", "large")  # terraform/examples/NAME.tfvars
 _BACKEND = 'terraform {\n  backend "local" {}\n}\n'
 
 
@@ -43,6 +46,14 @@ class Terraform:
         done = self.run(*arguments)
         assert done.returncode == 0, done.stdout
         return done.stdout
+
+    def plan(self, example: str) -> dict[str, Any]:
+        """The plan of one of EXAMPLES, as `terraform show -json` has it."""
+        self.succeed(
+            "plan", "-input=false", "-no-color", f"-var-file=examples/{example}.tfvars", f"-out={example}.plan"
+        )
+        plan: dict[str, Any] = json.loads(self.succeed("show", "-json", f"{example}.plan"))
+        return plan
 
 
 def why_not(terraform: Terraform) -> str | None:

@@ -87,6 +87,23 @@ BREAKS = [
         _SECURITY,
     ),
     Break(
+        "buyers' data in the database's log",
+        "database.tf",
+        """"log_min_duration_statement"          = "-1\"""",
+        """"log_min_duration_statement"          = "1000\"""",
+        _SECURITY,
+    ),
+    Break("changes of rights that nobody records", "database.tf", '= "ddl"', '= "none"', _SECURITY),
+    Break("a network open to the world", "network.tf", 'toset(["EGRESS", "INGRESS"])', 'toset(["EGRESS"])', _SECURITY),
+    Break("a way past the firewall", "network.tf", 'ports    = ["3307"]', 'ports    = ["0-65535"]', _SECURITY),
+    Break(
+        "secrets read unseen",
+        "audit.tf",
+        '"secretmanager.googleapis.com", ',
+        "",
+        _SECURITY,
+    ),
+    Break(
         "no point-in-time recovery",
         "database.tf",
         "point_in_time_recovery_enabled = true",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from cli.package import function_zips
-from tests.packaging.terraform import Terraform, why_not
+from tests.packaging.terraform import EXAMPLES, Terraform, why_not
 from tests.packaging.terraform_breaks import BREAKS, Break, catches
+from tests.packaging.terraform_checkov import answers
 from tests.serving import ROOT
 
 # One for each file of tests; `python -m tests.packaging.terraform_breaks` goes through all of them.
@@ -36,10 +37,9 @@ def test_the_modules_own_tests_pass(terraform: Terraform) -> None:
     assert "0 failed" in terraform.succeed("test", "-no-color")
 
 
-@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("size", EXAMPLES)
 def test_an_example_can_be_planned_with_the_real_zips(terraform: Terraform, size: str) -> None:
-    terraform.succeed("plan", "-input=false", "-no-color", f"-var-file=examples/{size}.tfvars", f"-out={size}.plan")
-    plan = json.loads(terraform.succeed("show", "-json", f"{size}.plan"))
+    plan = terraform.plan(size)
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in function_zips(ROOT).items()}
     outputs = {name: output.get("value") for name, output in plan["planned_values"]["outputs"].items()}
     assert outputs["packages"] == {name: f"{name}-{digest}.zip" for name, digest in hashes.items()}
@@ -54,3 +54,18 @@ def test_every_break_changes_the_module_in_one_place() -> None:
     assert len(BREAKS) >= 20
     for broken in BREAKS:
         assert (ROOT / "terraform" / broken.file).read_text().count(broken.old) == 1, broken.name
+
+
+def test_every_policy_that_is_not_followed_is_answered_with_a_reason() -> None:
+    found = answers(ROOT / "terraform")
+    assert found
+    for answer in found:
+        assert len(answer.reason.split()) >= 6, answer
+    assert len({(answer.file, answer.check) for answer in found}) == len(found)
+
+
+@pytest.mark.parametrize("line", ["#checkov:skip=CKV_GCP_83", "#checkov:skip=CKV_GCP_83: ", "#checkov:skip=:because"])
+def test_an_answer_without_its_policy_or_a_reason_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "queue.tf").write_text(f"  {line}\n")
+    with pytest.raises(ValueError, match=r"queue\.tf"):
+        answers(tmp_path)
