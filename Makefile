@@ -54,6 +54,9 @@ format: install ## put the code into the house style
 checkov: install .checkov/.installed ## hold the plans of both examples against checkov's policies (needs terraform)
 	$(BIN)/python -m tests.packaging.terraform_checkov
 
+terraform-docs: install ## write the tables in terraform/README.md
+	$(BIN)/python -m tests.packaging.terraform_readme
+
 lock: ## pin every dependency again, with hashes (needs uv)
 	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/charge_order/requirements functions/reconcile/requirements requirements/cli requirements/checkov; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
@@ -62,4 +65,4 @@ lock: ## pin every dependency again, with hashes (needs uv)
 clean: ## remove what was installed and what the engine stored
 	rm -rf .venv .checkov .data
 
-.PHONY: help install up sale test bench loadtest gameday lint format checkov lock clean
+.PHONY: help install up sale test bench loadtest gameday lint format checkov terraform-docs lock clean

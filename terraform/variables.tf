@@ -13,8 +13,8 @@ variable "billing_account" {
 variable "budget" {
   description = "What a month may cost before people are told (at 50, 90 and 100 % of it, and at 100 % of the forecast)."
   type = object({
-    amount   = optional(number, 500)
-    currency = optional(string, "USD")
+    amount   = optional(number, 500)   # A month's, in the currency
+    currency = optional(string, "USD") # The billing account's
   })
   default  = {}
   nullable = false
@@ -32,11 +32,11 @@ variable "budget" {
 variable "charge_order" {
   description = "Instances and concurrent wake-ups of charge_order. The pace of charges holds for all instances together, so few are needed."
   type = object({
-    concurrency  = optional(number, 20)
-    min          = optional(number, 0)
-    max          = optional(number, 2)
-    drop_day_min = optional(number, 1)
-    drop_day_max = optional(number, 2)
+    concurrency  = optional(number, 20) # Requests at once in an instance
+    min          = optional(number, 0)  # Instances that stay warm
+    max          = optional(number, 2)  # Instances at most
+    drop_day_min = optional(number, 1)  # Warm ones with drop_day
+    drop_day_max = optional(number, 2)  # At most with drop_day
   })
   default  = {}
   nullable = false
@@ -44,6 +44,10 @@ variable "charge_order" {
   validation {
     condition     = var.charge_order.concurrency >= 1 && var.charge_order.concurrency <= 1000
     error_message = "charge_order.concurrency must be from 1 to 1000."
+  }
+  validation {
+    condition     = alltrue([for number in values(var.charge_order) : floor(number) == number])
+    error_message = "charge_order takes whole numbers."
   }
   validation {
     condition = (
@@ -58,11 +62,11 @@ variable "charge_order" {
 variable "checkout" {
   description = "Instances and concurrent requests of checkout. One takes about 1,000 orders a second; waiting status calls need the places."
   type = object({
-    concurrency  = optional(number, 800)
-    min          = optional(number, 0)
-    max          = optional(number, 10)
-    drop_day_min = optional(number, 4)
-    drop_day_max = optional(number, 20)
+    concurrency  = optional(number, 800) # Requests at once in an instance
+    min          = optional(number, 0)   # Instances that stay warm
+    max          = optional(number, 10)  # Instances at most
+    drop_day_min = optional(number, 4)   # Warm ones with drop_day
+    drop_day_max = optional(number, 20)  # At most with drop_day
   })
   default  = {}
   nullable = false
@@ -70,6 +74,10 @@ variable "checkout" {
   validation {
     condition     = var.checkout.concurrency >= 1 && var.checkout.concurrency <= 1000
     error_message = "checkout.concurrency must be from 1 to 1000."
+  }
+  validation {
+    condition     = alltrue([for number in values(var.checkout) : floor(number) == number])
+    error_message = "checkout takes whole numbers."
   }
   validation {
     condition = (
@@ -87,8 +95,8 @@ variable "checkout_places_min" {
   nullable    = false
 
   validation {
-    condition     = var.checkout_places_min >= 50
-    error_message = "checkout_places_min must be at least 50, or waiting buyers crowd out those who order."
+    condition     = var.checkout_places_min >= 50 && floor(var.checkout_places_min) == var.checkout_places_min
+    error_message = "checkout_places_min must be a whole number of at least 50, or waiting buyers crowd out those who order."
   }
 }
 
@@ -119,15 +127,15 @@ variable "cors_origins" {
 variable "database" {
   description = "Size and limits of PostgreSQL. A change of tier or limits restarts it, for about a minute: make it hours before a drop. Disk in GB."
   type = object({
-    tier                      = optional(string, "db-custom-2-7680")
-    drop_day_tier             = optional(string, "db-custom-4-15360")
-    edition                   = optional(string, "ENTERPRISE")
-    availability_type         = optional(string, "REGIONAL")
-    disk_size                 = optional(number, 20)
-    disk_size_max             = optional(number, 200)
-    max_connections           = optional(number, 400)
-    max_locks_per_transaction = optional(number, 256)
-    backups_kept              = optional(number, 30)
+    tier                      = optional(string, "db-custom-2-7680")  # db-custom-CPUS-MEGABYTES, or db-perf-optimized-N-CPUS
+    drop_day_tier             = optional(string, "db-custom-4-15360") # The same with drop_day
+    edition                   = optional(string, "ENTERPRISE")        # ENTERPRISE_PLUS for the second kind of tier
+    availability_type         = optional(string, "REGIONAL")          # In two zones; ZONAL where nothing is sold
+    disk_size                 = optional(number, 20)                  # GB; it grows, and never shrinks
+    disk_size_max             = optional(number, 200)                 # GB
+    max_connections           = optional(number, 400)                 # The arithmetic says how many are needed
+    max_locks_per_transaction = optional(number, 256)                 # Times max_connections is the lock table
+    backups_kept              = optional(number, 30)                  # Daily ones
   })
   default  = {}
   nullable = false
@@ -142,6 +150,13 @@ variable "database" {
   validation {
     condition     = contains(["ENTERPRISE", "ENTERPRISE_PLUS"], var.database.edition)
     error_message = "database.edition must be ENTERPRISE or ENTERPRISE_PLUS."
+  }
+  validation {
+    condition = alltrue([
+      for tier in [var.database.tier, var.database.drop_day_tier] :
+      startswith(tier, "db-perf-optimized-") == (var.database.edition == "ENTERPRISE_PLUS")
+    ])
+    error_message = "database.tier and drop_day_tier must be of the edition: db-custom-… for ENTERPRISE, db-perf-optimized-… for ENTERPRISE_PLUS."
   }
   validation {
     condition     = contains(["REGIONAL", "ZONAL"], var.database.availability_type)
@@ -162,6 +177,15 @@ variable "database" {
   validation {
     condition     = 7 <= var.database.backups_kept && var.database.backups_kept <= 365
     error_message = "database.backups_kept must be from 7 to 365 days."
+  }
+  validation {
+    condition = alltrue([
+      for number in [
+        var.database.disk_size, var.database.disk_size_max, var.database.max_connections,
+        var.database.max_locks_per_transaction, var.database.backups_kept,
+      ] : floor(number) == number
+    ])
+    error_message = "database takes whole numbers."
   }
 }
 
@@ -220,10 +244,10 @@ variable "packages_dir" {
 variable "payments" {
   description = "Whether orders above 0 are taken, through Stripe; how many are charged a second; which versions of its secrets to use."
   type = object({
-    provider               = optional(string, "stripe")
-    per_second             = optional(number, 20)
-    api_key_version        = optional(number, 1)
-    webhook_secret_version = optional(number, 1)
+    provider               = optional(string, "stripe") # stripe, or empty: free orders alone
+    per_second             = optional(number, 20)       # Below what Stripe allows the account
+    api_key_version        = optional(number, 1)        # Of merchdrop-stripe-api-key
+    webhook_secret_version = optional(number, 1)        # Of merchdrop-stripe-webhook-secret
   })
   default  = {}
   nullable = false
@@ -248,11 +272,11 @@ variable "payments" {
 variable "process_order" {
   description = "Instances and concurrent messages of process_order. One decides thousands of orders a second, in batches."
   type = object({
-    concurrency  = optional(number, 250)
-    min          = optional(number, 0)
-    max          = optional(number, 4)
-    drop_day_min = optional(number, 1)
-    drop_day_max = optional(number, 4)
+    concurrency  = optional(number, 250) # Requests at once in an instance
+    min          = optional(number, 0)   # Instances that stay warm
+    max          = optional(number, 4)   # Instances at most
+    drop_day_min = optional(number, 1)   # Warm ones with drop_day
+    drop_day_max = optional(number, 4)   # At most with drop_day
   })
   default  = {}
   nullable = false
@@ -260,6 +284,10 @@ variable "process_order" {
   validation {
     condition     = var.process_order.concurrency >= 1 && var.process_order.concurrency <= 1000
     error_message = "process_order.concurrency must be from 1 to 1000."
+  }
+  validation {
+    condition     = alltrue([for number in values(var.process_order) : floor(number) == number])
+    error_message = "process_order takes whole numbers."
   }
   validation {
     condition = (
@@ -285,15 +313,18 @@ variable "project_id" {
 variable "rate_limit" {
   description = "Requests that one address may make in a minute before it is answered with 429. Many buyers may share an address. With preview, excess is only logged."
   type = object({
-    requests_per_minute = optional(number, 600)
-    preview             = optional(bool, false)
+    requests_per_minute = optional(number, 600) # From one address
+    preview             = optional(bool, false) # Log what would be refused, and let it pass
   })
   default  = {}
   nullable = false
 
   validation {
-    condition     = 60 <= var.rate_limit.requests_per_minute && var.rate_limit.requests_per_minute <= 10000
-    error_message = "rate_limit.requests_per_minute must be from 60 (a buyer who polls every second) to 10000."
+    condition = (
+      60 <= var.rate_limit.requests_per_minute && var.rate_limit.requests_per_minute <= 10000 &&
+      floor(var.rate_limit.requests_per_minute) == var.rate_limit.requests_per_minute
+    )
+    error_message = "rate_limit.requests_per_minute must be a whole number from 60 (a buyer who polls every second) to 10000."
   }
 }
 

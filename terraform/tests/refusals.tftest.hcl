@@ -97,3 +97,24 @@ run "eighth_of_each" {
   }
   expect_failures = [var.database]
 }
+
+run "ninth_of_each" {
+  command = plan
+  variables {
+    database = { tier = "db-perf-optimized-N-4", drop_day_tier = "db-perf-optimized-N-8" } # the larger edition's tiers
+  }
+  expect_failures = [var.database]
+}
+
+run "fractions" {
+  command = plan
+  variables {
+    checkout            = { concurrency = 700.5 }
+    process_order       = { max = 3.5 }
+    charge_order        = { drop_day_min = 0.5 }
+    checkout_places_min = 200.5
+    database            = { max_connections = 400.5 }
+    rate_limit          = { requests_per_minute = 600.5 }
+  }
+  expect_failures = [var.checkout, var.process_order, var.charge_order, var.checkout_places_min, var.database, var.rate_limit]
+}

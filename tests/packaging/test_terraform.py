@@ -12,6 +12,7 @@ from cli.package import function_zips
 from tests.packaging.terraform import EXAMPLES, Terraform, why_not
 from tests.packaging.terraform_breaks import BREAKS, Break, catches
 from tests.packaging.terraform_checkov import answers
+from tests.packaging.terraform_readme import README, module_files, rows, with_tables
 from tests.serving import ROOT
 
 # One for each file of tests; `python -m tests.packaging.terraform_breaks` goes through all of them.
@@ -69,3 +70,24 @@ def test_an_answer_without_its_policy_or_a_reason_is_refused(tmp_path: Path, lin
     (tmp_path / "queue.tf").write_text(f"  {line}\n")
     with pytest.raises(ValueError, match=r"queue\.tf"):
         answers(tmp_path)
+
+
+def test_the_page_about_the_module_shows_its_variables_and_outputs() -> None:
+    page = README.read_text()
+    assert with_tables(page, module_files()) == page, "run `make terraform-docs`"
+    assert '| `database.tier` | string | `"db-custom-2-7680"` |' in page
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        'type = string\n  default = ""',
+        'description = "What it is."',
+        'description = "A list."\n  type = list(object({\n    a = string\n  }))',
+    ],
+    ids=["no description", "no type", "a type that the table can't show"],
+)
+def test_a_variable_that_explains_nothing_is_refused(tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "variables.tf").write_text(f'variable "odd" {{\n  {arguments}\n}}\n')
+    with pytest.raises(ValueError, match="odd"):
+        rows([tmp_path / "variables.tf"])
