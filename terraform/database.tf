@@ -100,8 +100,9 @@ resource "google_sql_user" "operator" {
 
 # Owns the tables, and makes the roles: only the migration's job logs in as it.
 resource "google_sql_user" "migrate" {
-  instance       = google_sql_database_instance.engine.name
-  name           = trimsuffix(google_service_account.migrate.email, ".gserviceaccount.com")
-  type           = "CLOUD_IAM_SERVICE_ACCOUNT"
-  database_roles = ["cloudsqlsuperuser"]
+  instance        = google_sql_database_instance.engine.name
+  name            = trimsuffix(google_service_account.migrate.email, ".gserviceaccount.com")
+  type            = "CLOUD_IAM_SERVICE_ACCOUNT"
+  database_roles  = ["cloudsqlsuperuser"]
+  deletion_policy = "ABANDON" # who owns tables can't be dropped; it goes with the instance
 }

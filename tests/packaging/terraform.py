@@ -20,7 +20,8 @@ class Terraform:
     """A copy of the module below `place`, initialised, with the functions' zips beside it."""
 
     def __init__(self, place: Path) -> None:
-        ignored = shutil.ignore_patterns(".terraform", ".terraform.lock.hcl", "*.tfstate*")
+        # terraform.tfvars is a deployment's, and would be taken for the tests' values as well.
+        ignored = shutil.ignore_patterns(".terraform", ".terraform.lock.hcl", "*.tfstate*", "terraform.tfvars")
         self.folder = shutil.copytree(ROOT / "terraform", place / "terraform", ignore=ignored)
         (place / "common").mkdir()
         shutil.copy(ROOT / "common" / "settings.py", place / "common")
