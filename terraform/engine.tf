@@ -5,8 +5,8 @@ locals {
   _settings_py = file("${path.module}/../common/settings.py")
   engine = {
     for name in [
-      "ACCEPT_BATCH_MAX", "AUDIT_STATEMENT_SECONDS", "CHARGE_SECONDS", "DATABASE_POOL_MAX", "FLUSHES_MAX", "ONE_CHARGE_SECONDS", "QUEUE_LENGTH_MAX",
-      "RECONCILE_SECONDS", "WAIT_SECONDS_MAX", "WAITERS_MAX",
+      "ACCEPT_BATCH_MAX", "AUDIT_SECONDS", "AUDIT_STATEMENT_SECONDS", "CHARGE_SECONDS", "DATABASE_POOL_MAX", "FLUSHES_MAX", "LOOK_UP_SECONDS",
+      "ONE_CHARGE_SECONDS", "QUEUE_LENGTH_MAX", "RECONCILE_SECONDS", "REFUND_SECONDS", "WAIT_SECONDS_MAX", "WAITERS_MAX",
     ] : name => tonumber(replace(regex("(?m)^${name} = ([0-9_.]+)", local._settings_py)[0], "_", ""))
   }
 

@@ -33,9 +33,12 @@ locals {
       # One run a minute; a slow one may overlap with the next, which does no harm.
       size   = { concurrency = 1, min = 0, max = 2, drop_day_min = 0, drop_day_max = 2 }
       memory = "512Mi"
+      # The last pass begins by RECONCILE_SECONDS. In it charges and then refunds are begun for a while, and the last of
+      # each may take its time; then audits are, of which one reads for two statements' time, and another statement follows.
       timeout_seconds = (
-        local.engine.RECONCILE_SECONDS + local.engine.AUDIT_STATEMENT_SECONDS + local.engine.CHARGE_SECONDS +
-        local.engine.ONE_CHARGE_SECONDS + local.wait_margin_seconds
+        local.engine.RECONCILE_SECONDS + local.engine.LOOK_UP_SECONDS + local.engine.REFUND_SECONDS +
+        2 * local.engine.ONE_CHARGE_SECONDS + local.engine.AUDIT_SECONDS + 3 * local.engine.AUDIT_STATEMENT_SECONDS +
+        local.wait_margin_seconds
       )
       ingress     = "ALLOW_INTERNAL_ONLY"
       environment = { MERCHDROP_PAYMENTS_PER_SECOND = tostring(var.payments.per_second) }

@@ -3,6 +3,11 @@ output "api_url" {
   value       = "https://${var.domain}"
 }
 
+output "cli_image" {
+  description = "The image that the jobs run: a plan without another one takes it again."
+  value       = var.cli_image
+}
+
 output "database_instance" {
   description = "The database's connection name, for Cloud SQL's connectors."
   value       = google_sql_database_instance.engine.connection_name

@@ -189,6 +189,27 @@ variable "database" {
   }
 }
 
+variable "delivery" {
+  description = "The repository that Cloud Build is connected to (2nd generation, in the region), and the bucket of Terraform's state. Null: no triggers."
+  type = object({
+    repository   = string
+    state_bucket = string
+  })
+  default = null
+
+  validation {
+    condition = try(
+      regex("^projects/[^/]+/locations/([^/]+)/connections/[^/]+/repositories/[^/]+$", var.delivery.repository)[0] == var.region,
+      var.delivery == null,
+    )
+    error_message = "delivery.repository must be projects/PROJECT/locations/REGION/connections/NAME/repositories/NAME, in the region of everything else."
+  }
+  validation {
+    condition     = try(can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.delivery.state_bucket)), false) || var.delivery == null
+    error_message = "delivery.state_bucket must be the bucket's name, without gs://."
+  }
+}
+
 variable "domain" {
   description = "The host name of the API, such as drops.example.com. Its A record must point to the output ip_address."
   type        = string
@@ -338,15 +359,6 @@ variable "region" {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
     error_message = "region must be a region such as europe-west1, not a zone."
   }
-}
-
-variable "repository" {
-  description = "The GitHub repository that Cloud Build is connected to. Null: no triggers."
-  type = object({
-    owner = string
-    name  = string
-  })
-  default = null
 }
 
 variable "subnet_range" {

@@ -44,8 +44,12 @@ run "second_of_each" {
     payments      = { per_second = 0 }                # no pace
     subnet_range  = "8.8.0.0/24"                      # subnet of others
     budget        = { currency = "$" }                # currency by symbol
+    delivery = {                                      # repository of another region
+      repository   = "projects/merchdrop-test/locations/us-central1/connections/shop/repositories/merchdrop"
+      state_bucket = "merchdrop-test-terraform"
+    }
   }
-  expect_failures = [var.cors_origins, var.database, var.checkout, var.process_order, var.charge_order, var.payments, var.subnet_range, var.budget]
+  expect_failures = [var.cors_origins, var.database, var.checkout, var.process_order, var.charge_order, var.payments, var.subnet_range, var.budget, var.delivery]
 }
 
 run "third_of_each" {
@@ -54,16 +58,24 @@ run "third_of_each" {
     database = { edition = "BASIC" }         # unknown edition
     checkout = { min = 5, drop_day_min = 2 } # fewer on a drop day
     payments = { api_key_version = 0 }       # secret without a number
+    delivery = {                             # bucket by address
+      repository   = "projects/merchdrop-test/locations/europe-west1/connections/shop/repositories/merchdrop"
+      state_bucket = "gs://merchdrop-test-terraform"
+    }
   }
-  expect_failures = [var.database, var.checkout, var.payments]
+  expect_failures = [var.database, var.checkout, var.payments, var.delivery]
 }
 
 run "fourth_of_each" {
   command = plan
   variables {
     database = { availability_type = "GLOBAL" } # unknown availability
+    delivery = {                                # first generation
+      repository   = "github.com/example/merchdrop"
+      state_bucket = "merchdrop-test-terraform"
+    }
   }
-  expect_failures = [var.database]
+  expect_failures = [var.database, var.delivery]
 }
 
 run "fifth_of_each" {

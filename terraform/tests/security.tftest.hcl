@@ -12,6 +12,10 @@ variables {
   packages_dir = "tests/packages"
   migrated     = true
   cli_image    = "europe-west1-docker.pkg.dev/merchdrop-test/merchdrop/cli@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+  delivery = {
+    repository   = "projects/merchdrop-test/locations/europe-west1/connections/shop/repositories/merchdrop"
+    state_bucket = "merchdrop-test-terraform"
+  }
 }
 
 run "functions" {
@@ -376,5 +380,71 @@ run "without_payments" {
       [for env in function.service_config[0].secret_environment_variables : env.key]
     ])) == toset(["MERCHDROP_ORDER_ID_SECRETS"]) && keys(google_secret_manager_secret.engine) == ["order-id-secrets"]
     error_message = "Without payments there are no secrets of Stripe."
+  }
+}
+
+run "delivery" {
+  assert {
+    condition = {
+      for name, trigger in google_cloudbuild_trigger.delivery : name => [
+        trigger.service_account, trigger.substitutions["_DEPLOY"],
+        length(trigger.repository_event_config[0].pull_request), length(trigger.repository_event_config[0].push),
+      ]
+      } == {
+      pull-request = [google_service_account.delivery["plan"].id, "false", 1, 0]
+      main         = [google_service_account.delivery["deploy"].id, "true", 0, 1]
+    }
+    error_message = "A pull request is built by the account that only looks; main alone is deployed, by a push."
+  }
+
+  assert {
+    condition = (
+      google_cloudbuild_trigger.delivery["pull-request"].repository_event_config[0].pull_request[0].comment_control == "COMMENTS_ENABLED_FOR_EXTERNAL_CONTRIBUTORS_ONLY" &&
+      google_cloudbuild_trigger.delivery["pull-request"].repository_event_config[0].pull_request[0].branch == "^main$" &&
+      google_cloudbuild_trigger.delivery["main"].repository_event_config[0].push[0].branch == "^main$"
+    )
+    error_message = "A stranger's pull request is built when a maintainer says so, and only main is deployed."
+  }
+
+  assert {
+    condition = {
+      for job in ["plan", "deploy"] : job => toset([
+        for grant in google_project_iam_member.delivery : grant.role if grant.member == google_service_account.delivery[job].member
+      ])
+      } == {
+      plan = toset(["roles/iam.securityReviewer", "roles/logging.logWriter", "roles/storage.bucketViewer", "roles/viewer"])
+      deploy = toset([
+        "roles/iam.securityReviewer", "roles/logging.logWriter", "roles/storage.bucketViewer", "roles/viewer",
+        "roles/cloudfunctions.developer", "roles/cloudscheduler.admin", "roles/cloudsql.editor", "roles/compute.networkAdmin",
+        "roles/compute.securityAdmin", "roles/pubsub.editor", "roles/run.developer",
+      ])
+    }
+    error_message = "Who plans may look; who deploys may change what runs, and nobody's rights, users or secrets."
+  }
+
+  assert {
+    condition = toset([for grant in google_storage_bucket_iam_member.delivery : "${grant.member} ${grant.bucket} ${grant.role}"]) == toset(flatten([
+      for bucket in ["merchdrop-test-terraform", google_storage_bucket.packages.name] : [
+        "${google_service_account.delivery["plan"].member} ${bucket} roles/storage.objectViewer",
+        "${google_service_account.delivery["deploy"].member} ${bucket} roles/storage.objectUser",
+      ]
+    ]))
+    error_message = "Who plans can't write the state, nor a zip."
+  }
+
+  assert {
+    condition = (
+      toset([for grant in google_service_account_iam_member.acts_as : grant.member]) == toset([google_service_account.delivery["deploy"].member]) &&
+      toset([for grant in google_service_account_iam_member.acts_as : grant.role]) == toset(["roles/iam.serviceAccountUser"]) &&
+      toset([for grant in google_artifact_registry_repository_iam_member.deploy : grant.member]) == toset([google_service_account.delivery["deploy"].member])
+    )
+    error_message = "Only who deploys acts as the engine's accounts, and pushes images."
+  }
+
+  assert {
+    condition = toset(keys(google_service_account_iam_member.acts_as)) == toset([
+      "checkout", "process_order", "charge_order", "reconcile", "build", "migrate", "operator", "push", "scheduler",
+    ])
+    error_message = "Who deploys acts as everybody whom he deploys something for, and nobody else."
   }
 }

@@ -124,6 +124,12 @@ run "queue" {
   }
 
   assert {
+    # reconcile works on a pull for as long as a batch of orders takes with a busy database
+    condition     = alltrue([for subscription in google_pubsub_subscription.dead_letter : subscription.ack_deadline_seconds >= 60])
+    error_message = "A dead letter must not come again while it is being worked on."
+  }
+
+  assert {
     condition     = google_pubsub_subscription.order_events_example.enable_message_ordering
     error_message = "An order's events come in their order."
   }
@@ -165,7 +171,9 @@ run "timeouts" {
 
   assert {
     condition = (
-      google_cloudfunctions2_function.engine["reconcile"].service_config[0].timeout_seconds > local.engine.RECONCILE_SECONDS &&
+      google_cloudfunctions2_function.engine["reconcile"].service_config[0].timeout_seconds >
+      local.engine.RECONCILE_SECONDS + local.engine.LOOK_UP_SECONDS + local.engine.REFUND_SECONDS + 2 * local.engine.ONE_CHARGE_SECONDS +
+      local.engine.AUDIT_SECONDS + 3 * local.engine.AUDIT_STATEMENT_SECONDS &&
       tonumber(trimsuffix(google_cloud_scheduler_job.reconcile.attempt_deadline, "s")) >
       google_cloudfunctions2_function.engine["reconcile"].service_config[0].timeout_seconds
     )
@@ -191,12 +199,37 @@ run "edge" {
 
 run "before_the_first_build_and_migration" {
   assert {
-    condition     = length(google_cloud_run_v2_job.operators) == 0 && length(google_billing_budget.month) == 0
-    error_message = "There are no jobs before there is an image, and no budget without an account."
+    condition     = length(google_cloud_run_v2_job.operators) == 0 && length(google_billing_budget.month) == 0 && length(google_cloudbuild_trigger.delivery) == 0
+    error_message = "There are no jobs before there is an image, no budget without an account, and no triggers without a repository."
   }
 
   assert {
     condition     = alltrue([for user in google_sql_user.function : length(user.database_roles) == 0])
     error_message = "Roles that no migration made yet can't be given."
+  }
+}
+
+run "delivery" {
+  variables {
+    cli_image = "europe-west1-docker.pkg.dev/merchdrop-test/merchdrop/cli@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    delivery = {
+      repository   = "projects/merchdrop-test/locations/europe-west1/connections/shop/repositories/merchdrop"
+      state_bucket = "merchdrop-test-terraform"
+    }
+  }
+
+  assert {
+    condition = alltrue([
+      for trigger in google_cloudbuild_trigger.delivery :
+      trigger.filename == "cloudbuild.yaml" && trigger.repository_event_config[0].repository == var.delivery.repository &&
+      trigger.substitutions["_REGION"] == "europe-west1" && trigger.substitutions["_STATE_BUCKET"] == "merchdrop-test-terraform" &&
+      trigger.substitutions["_REPOSITORY"] == output.image_repository
+    ])
+    error_message = "The triggers build this repository, with this project's state, and push where the jobs look for their image."
+  }
+
+  assert {
+    condition     = output.cli_image == var.cli_image && alltrue([for job in google_cloud_run_v2_job.operators : job.template[0].template[0].containers[0].image == var.cli_image])
+    error_message = "The jobs run the image that was built, and a plan can find it again."
   }
 }
