@@ -48,11 +48,10 @@ class Terraform:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def plan(self, example: str) -> dict[str, Any]:
+    def plan(self, example: str, *options: str) -> dict[str, Any]:
         """The plan of one of EXAMPLES, as `terraform show -json` has it."""
-        self.succeed(
-            "plan", "-input=false", "-no-color", f"-var-file=examples/{example}.tfvars", f"-out={example}.plan"
-        )
+        command = ["plan", "-input=false", "-no-color", f"-var-file=examples/{example}.tfvars", f"-out={example}.plan"]
+        self.succeed(*command, *options)
         plan: dict[str, Any] = json.loads(self.succeed("show", "-json", f"{example}.plan"))
         return plan
 
