@@ -192,8 +192,8 @@ variable "database" {
 variable "delivery" {
   description = "The repository that Cloud Build is connected to (2nd generation, in the region), and the bucket of Terraform's state. Null: no triggers."
   type = object({
-    repository   = string
-    state_bucket = string
+    repository   = string # projects/…/locations/…/connections/…/repositories/…
+    state_bucket = string # Its name
   })
   default = null
 

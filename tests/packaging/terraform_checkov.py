@@ -20,7 +20,12 @@ from tests.serving import ROOT
 CHECKOV = ROOT / ".checkov" / "bin" / "checkov"
 CHECKOV_SECONDS = 300  # it takes ten on a quiet machine
 # What the examples leave out, so that nothing goes unseen.
-_EVERYTHING = [f"-var=cli_image=europe-west1-docker.pkg.dev/merchdrop-small/merchdrop/cli@sha256:{'0' * 64}"]
+_REPOSITORY = "projects/p/locations/europe-west1/connections/merchdrop/repositories/merchdrop"
+_EVERYTHING = [
+    "-var=region=europe-west1",
+    f"-var=cli_image=europe-west1-docker.pkg.dev/p/merchdrop/cli@sha256:{'0' * 64}",
+    f'-var=delivery={{repository="{_REPOSITORY}",state_bucket="merchdrop-state"}}',
+]
 _MARK = "checkov:skip"
 _ANSWER = re.compile(r"^\s*#checkov:skip=(CKV2?_[A-Z]+_[0-9]+):(\S.*)$")
 

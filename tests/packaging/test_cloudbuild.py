@@ -12,7 +12,7 @@ from tests.serving import ROOT
 
 BUILD: dict[str, Any] = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())
 STEPS: list[dict[str, Any]] = BUILD["steps"]
-CHECKS = ["check", "plan"]  # of a pull request; all others deploy
+CHECKS = ["check", "plan", "policies"]  # of a pull request; all others deploy
 GUARD = '[ "$_DEPLOY" = true ] || exit 0'
 BUILT_IN = {"COMMIT_SHA", "PROJECT_ID"}
 CHANGES = ("terraform apply", "docker push", "gcloud ", "terraform destroy", "terraform import", "terraform state")
