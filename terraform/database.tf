@@ -104,5 +104,5 @@ resource "google_sql_user" "migrate" {
   name            = trimsuffix(google_service_account.migrate.email, ".gserviceaccount.com")
   type            = "CLOUD_IAM_SERVICE_ACCOUNT"
   database_roles  = ["cloudsqlsuperuser"]
-  deletion_policy = "ABANDON" # who owns tables can't be dropped; it goes with the instance
+  deletion_policy = "ABANDON" # a login that owns something can't be dropped; it goes with the instance
 }
