@@ -12,16 +12,22 @@ from typing import Any, TypeVar
 import asyncpg
 import click
 
+from cli.secrets import revealed
+from common import settings
+from common.cloud_sql import CloudSqlRefused
+from common.connection import connected
+from common.settings import CloudSqlLogin
 from local.data_dir import DataDir
 
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 30.0  # an audit of a large drop reads all its orders
 
-_URL_FORM = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+SETTINGS = ("MERCHDROP_DATABASE_URL", "MERCHDROP_CLOUD_SQL_INSTANCE", "MERCHDROP_DATABASE_USER")
 _NO_ENGINE = "the engine of this release is not in it: run `merchdrop migrate`"
 # What a server says (the names are asyncpg's), and what to do about it.
 _ADVICE: dict[type[asyncpg.PostgresError], str] = {
-    asyncpg.InvalidAuthorizationSpecificationError: "correct user and password in MERCHDROP_DATABASE_URL",
+    asyncpg.InvalidAuthorizationSpecificationError: "correct user and password in MERCHDROP_DATABASE_URL, or"
+    " the account in MERCHDROP_DATABASE_USER",
     asyncpg.InvalidCatalogNameError: "create it (CREATE DATABASE), or correct MERCHDROP_DATABASE_URL",
     asyncpg.UndefinedTableError: _NO_ENGINE,
     asyncpg.UndefinedFunctionError: _NO_ENGINE,
@@ -36,20 +42,27 @@ _ADVICE: dict[type[asyncpg.PostgresError], str] = {
 Result = TypeVar("Result")
 
 
-def database_url(data_dir: Path) -> str:
-    """The database of MERCHDROP_DATABASE_URL, or of the local engine.
+def is_elsewhere() -> bool:
+    """Whether the environment names a database; it goes before a local engine's."""
+    return any(os.environ.get(name) for name in SETTINGS)
+
+
+def database_address(data_dir: Path) -> str | CloudSqlLogin:
+    """The database that the environment names, or the local engine's.
 
     Raises:
-        ClickException: there is neither.
+        ClickException: there is neither, or its URL is a secret that can't be had.
+        SettingsError: the settings contradict each other, or one is missing.
         LocalError: the file that tells where the local engine is can't be read.
     """
-    if url := os.environ.get("MERCHDROP_DATABASE_URL"):
-        return url
+    if is_elsewhere():
+        address = settings.database_address()
+        return revealed("MERCHDROP_DATABASE_URL", address) if isinstance(address, str) else address
     if url := DataDir(data_dir).stack().get("database_url"):
         return str(url)
     raise click.ClickException(
         f"no database: no engine runs in {data_dir} (start one with `merchdrop up`, or name its --data-dir),"
-        " and MERCHDROP_DATABASE_URL is not set"
+        " and neither MERCHDROP_DATABASE_URL nor MERCHDROP_CLOUD_SQL_INSTANCE is set"
     )
 
 
@@ -74,34 +87,25 @@ def with_books(data_dir: Path, work: Callable[[Books], Awaitable[Result]]) -> Re
 
     Raises:
         ClickException: the database can't be reached, or refuses.
+        SettingsError: its address is not one.
     """
-    url = database_url(data_dir)
+    address = database_address(data_dir)
 
     async def run() -> Result:
-        connection = await _connect(url)
-        try:
+        async with connected(address, {"timezone": "UTC"}, CONNECT_SECONDS, COMMAND_SECONDS) as connection:
             return await work(Books(connection))
-        finally:
-            connection.terminate()
 
     try:
         return asyncio.run(run())
+    except CloudSqlRefused as error:
+        raise click.ClickException(
+            f"{error}; MERCHDROP_CLOUD_SQL_INSTANCE must be right, and the account that runs this needs the role"
+            " cloudsql.client"
+        ) from error
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
         raise click.ClickException(
-            f"the database does not answer ({error or 'not in time'}); is it running, and is its address right?"
+            f"the database does not answer ({str(error) or 'not in time'}); is it running, and is its address right?"
         ) from error
     except asyncpg.PostgresError as error:
         advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
         raise click.ClickException(f"the database refused: {error}{advice and '; '}{advice}") from error
-
-
-async def _connect(url: str) -> asyncpg.Connection[Any]:
-    try:
-        return await asyncpg.connect(
-            url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings={"timezone": "UTC"}
-        )
-    except ValueError as error:  # not told: it may hold a part of the password
-        raise click.ClickException(
-            f"the database's URL can't be read; {_URL_FORM} is expected, with special characters in USER and PASSWORD"
-            " percent-encoded"
-        ) from error

@@ -18,16 +18,17 @@ from cli.report import report
 from cli.resume import resume
 from cli.sale import sale
 from cli.up import local, up
+from common.settings import SettingsError
 from local.machine import LocalError
 
 
 class _Merchdrop(click.Group):
-    """Shows what is in the way on this machine as any other error: without a traceback, with exit status 1."""
+    """Shows what is in the way on this machine, or in its settings, as any error: no traceback, exit status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except LocalError as error:
+        except (LocalError, SettingsError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
             if error.filename is None:  # no file's: a closed pipe is click's own business
@@ -39,7 +40,10 @@ class _Merchdrop(click.Group):
 def main() -> None:
     """Run limited drops: make one, watch it sell, check its books.
 
-    Commands find the database by MERCHDROP_DATABASE_URL, or by --data-dir of an engine that runs on this machine.
+    Commands find the database by MERCHDROP_DATABASE_URL, or in Cloud SQL by MERCHDROP_CLOUD_SQL_INSTANCE and
+    MERCHDROP_DATABASE_USER, or by --data-dir of an engine that runs on this machine. MERCHDROP_DATABASE_URL and
+    MERCHDROP_STRIPE_API_KEY may be in Secret Manager: sm://projects/PROJECT/secrets/NAME/versions/NUMBER.
+
     Exit status: 0 all is well, 1 it failed or a promise is broken, 2 it was called wrongly, 3 it is under way, and
     reconcile ends it.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.database import Books, database_url, with_books
+from cli.database import Books, database_address, with_books
 from cli.output import common_options, print_json
 from migrations.run import BASE, MigrationError, downgrade, revisions, upgrade
 
@@ -34,9 +34,9 @@ def migrate(wanted: str, yes: bool, data_dir: Path, as_json: bool) -> None:
         if known.index(target) < known.index(found["revision"]):
             if not yes and (found["drops"] or found["orders"]):
                 _ask(found, target)
-            downgrade(database_url(data_dir), target)
+            downgrade(database_address(data_dir), target)
         else:
-            upgrade(database_url(data_dir), target)
+            upgrade(database_address(data_dir), target)
     except MigrationError as error:
         raise click.ClickException(str(error)) from error
     if as_json:

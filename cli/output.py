@@ -28,7 +28,9 @@ def data_dir_option(text: str) -> Callable[[Command], Command]:
 
 def common_options(command: Command) -> Command:
     """`--json` and `--data-dir`, for a command that works on the database."""
-    return data_dir_option("Of the local engine; MERCHDROP_DATABASE_URL goes before it.")(json_option(command))
+    return data_dir_option("Of the local engine; a database that the environment names goes before it.")(
+        json_option(command)
+    )
 
 
 def print_json(document: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import time
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.buyers import Buyer, Plan, draw_buyers
 from cli.crowd import FINAL, let_loose
-from cli.database import with_books
+from cli.database import is_elsewhere, with_books
 from cli.engine import engine_at
 from cli.output import common_options, print_fields, print_json
 from cli.sale_books import look_at, make_drop, settled_books
@@ -79,19 +78,18 @@ def sale(
     if url and not _ADDRESS.fullmatch(url):
         raise click.BadParameter(f"{url!r} is not an address like http://127.0.0.1:8080", param_hint="--url")
     faults = _faults(stripe_faults, plan["seed"])
-    is_elsewhere = "MERCHDROP_DATABASE_URL" in os.environ
-    if not url and is_elsewhere:
-        raise click.UsageError("MERCHDROP_DATABASE_URL names a database: unset it, or give its engine's --url")
-    if is_elsewhere and (challenged or stripe_faults):
+    if not url and is_elsewhere():
+        raise click.UsageError("the environment names a database: unset that, or give its engine's --url")
+    if is_elsewhere() and (challenged or stripe_faults):
         raise click.UsageError(
-            "--challenged and --stripe-faults need the stand-in for Stripe, which the engine of MERCHDROP_DATABASE_URL"
-            " may not have: leave them out, or make them 0 and ''"
+            "--challenged and --stripe-faults need the stand-in for Stripe, which the engine of the environment's"
+            " database may not have: leave them out, or make them 0 and ''"
         )
     # So that what was started is stopped, and the faults end, however the sale does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = f"sale-{time.time_ns() // 1_000_000}"
     with engine_at(url, data_dir, quiet=as_json) as address:
-        stripe_url = None if is_elsewhere else DataDir(data_dir).stack().get("stripe_url")
+        stripe_url = None if is_elsewhere() else DataDir(data_dir).stack().get("stripe_url")
         drop_id = drop_id or with_books(data_dir, lambda books: make_drop(books, run, units, skus, price, hold_seconds))
         offer = with_books(data_dir, lambda books: look_at(books, drop_id))
         share = challenged if challenged is not None else CHALLENGED if stripe_url else 0.0

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from google.cloud.sql.connector import Connector
 
 
+class CloudSqlRefused(ConnectionError):
+    """The Admin API refused, there are no credentials, or the instance is another one; its cause says what."""
+
+
 class CloudSql:
     """Opens connections to one instance. Use it from one event loop only."""
 
@@ -29,17 +33,19 @@ class CloudSql:
         self._connector: Connector | None = None
         self._is_closed = False
 
-    async def connect(self, server_settings: dict[str, str]) -> asyncpg.Connection[asyncpg.Record]:
-        """A new connection.
+    async def connect(
+        self, server_settings: dict[str, str], command_seconds: float | None = None
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        """A new connection, whose commands take `command_seconds` at most.
 
         A caller who is cancelled leaves the attempt to end by itself: the next one needs its certificate.
 
         Raises:
             TimeoutError: not within CLOUD_SQL_CONNECT_SECONDS, or PostgreSQL did not answer.
-            ConnectionError: the Admin API refused, there are no credentials, or the instance is another one.
+            CloudSqlRefused: whatever is wrong will be so in a moment, too.
             OSError, asyncpg.PostgresError: as a direct connection does.
         """
-        attempt = asyncio.create_task(self._attempt(server_settings))
+        attempt = asyncio.create_task(self._attempt(server_settings, command_seconds))
         try:
             return await asyncio.shield(attempt)
         except asyncio.CancelledError:
@@ -56,10 +62,12 @@ class CloudSql:
         if connector is not None:
             await connector.close_async()
 
-    async def _attempt(self, server_settings: dict[str, str]) -> asyncpg.Connection[asyncpg.Record]:
+    async def _attempt(
+        self, server_settings: dict[str, str], command_seconds: float | None
+    ) -> asyncpg.Connection[asyncpg.Record]:
         try:
             async with asyncio.timeout(CLOUD_SQL_CONNECT_SECONDS):
-                connection: asyncpg.Connection[asyncpg.Record] = await self._connect(server_settings)
+                connection: asyncpg.Connection[asyncpg.Record] = await self._connect(server_settings, command_seconds)
                 return connection
         except (TimeoutError, asyncio.CancelledError) as error:
             # A connector that was cut short while it made its key waits for that key for ever, and passes the
@@ -67,7 +75,7 @@ class CloudSql:
             await self._discard_connector()
             raise TimeoutError from error
 
-    async def _connect(self, server_settings: dict[str, str]) -> Any:
+    async def _connect(self, server_settings: dict[str, str], command_seconds: float | None) -> Any:
         from google.cloud.sql.connector import Connector
 
         if self._is_closed:
@@ -88,12 +96,13 @@ class CloudSql:
                 db=DATABASE_NAME,
                 timeout=DATABASE_CONNECT_SECONDS,
                 server_settings=server_settings,
+                command_timeout=command_seconds,
             )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             raise
         except Exception as error:  # the connector's own errors, its HTTP client's, those of Google's credentials
             log(logging.ERROR, "Cloud SQL refused a connection", cause=error, instance=self._login.instance)
-            raise ConnectionError("Cloud SQL refused") from error
+            raise CloudSqlRefused(f"Cloud SQL refused ({error})") from error
 
 
 @lru_cache

@@ -35,6 +35,7 @@ FLUSHES_MAX = 2  # two calls under way hide the round trip; an instance needs no
 # --- time-outs, in seconds ---------------------------------------------------------------------------------------
 DATABASE_CONNECT_SECONDS = 2.0  # a healthy server needs milliseconds, and twenty of them with TLS
 CLOUD_SQL_CONNECT_SECONDS = 5.0  # the first time with a token, a certificate and a key: about one; later as above
+CLOUD_SQL_START_SECONDS = 90.0  # for a job: its way into the network may take a minute after its instance has begun
 DATABASE_STATEMENT_SECONDS = 4.0  # a batch takes milliseconds, and waits for a lock or the disk for a second at worst
 DATABASE_COMMAND_SECONDS = 5.0  # after the server's own limit: whoever says nothing at all is gone
 DATABASE_POOL_MAX = 4  # two for each of the two batchers that write or read at the same time
@@ -187,18 +188,25 @@ def database_address() -> str | CloudSqlLogin:
     """
     env = os.environ
     url, instance = env.get("MERCHDROP_DATABASE_URL", ""), env.get("MERCHDROP_CLOUD_SQL_INSTANCE", "")
-    if bool(url) == bool(instance):
+    user = env.get("MERCHDROP_DATABASE_USER", "")
+    if url and (instance or user):
+        other = "MERCHDROP_CLOUD_SQL_INSTANCE" if instance else "MERCHDROP_DATABASE_USER"
+        raise SettingsError(
+            f"MERCHDROP_DATABASE_URL and {other} are both set: a URL names server and user, an instance of Cloud SQL"
+            " has its own two settings; unset what is not meant"
+        )
+    if url:
+        return url
+    if not instance:
         raise SettingsError(
             "set one of MERCHDROP_DATABASE_URL (postgresql://user:password@host:port/database)"
             " and MERCHDROP_CLOUD_SQL_INSTANCE (project:region:instance)"
         )
-    if url:
-        return url
     if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z0-9-]+:[a-z0-9-]+:[a-z0-9-]+", instance):
         raise SettingsError(
             "MERCHDROP_CLOUD_SQL_INSTANCE must be an instance's connection name, project:region:instance"
         )
-    if not (user := env.get("MERCHDROP_DATABASE_USER", "")):
+    if not user:
         raise SettingsError(
             "MERCHDROP_DATABASE_USER is not set: the service account's e-mail address without .gserviceaccount.com"
         )

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
+
+from common.settings import CloudSqlLogin
 
 BASE = "base"  # Alembic's word for a database without any migration
 # Any number will do, if it is always the same: it stands for "somebody is migrating this database".
@@ -30,7 +33,7 @@ def revisions() -> list[str]:
     return [BASE, *reversed([script.revision for script in scripts])]
 
 
-def upgrade(database_url: str, revision: str = "head") -> None:
+def upgrade(address: str | CloudSqlLogin, revision: str = "head") -> None:
     """Apply the migrations up to `revision`; a database that is already there is left as it is.
 
     Must be called outside an event loop, as `downgrade`.
@@ -39,23 +42,23 @@ def upgrade(database_url: str, revision: str = "head") -> None:
         MigrationError: a migration did not go through. Those before it are done; it is safe to call again.
     """
     with _explained():
-        command.upgrade(_config(database_url), revision)
+        command.upgrade(_config(address), revision)
 
 
-def downgrade(database_url: str, revision: str) -> None:
+def downgrade(address: str | CloudSqlLogin, revision: str) -> None:
     """Take the migrations back down to `revision`, with everything that their tables hold.
 
     Raises:
         MigrationError: as for `upgrade`.
     """
     with _explained():
-        command.downgrade(_config(database_url), revision)
+        command.downgrade(_config(address), revision)
 
 
-def _config(database_url: str) -> Config:
+def _config(address: str | CloudSqlLogin) -> Config:
     config = Config()
     config.set_main_option("script_location", str(_HERE))
-    config.attributes["database_url"] = database_url
+    config.attributes["address"] = address
     return config
 
 
@@ -73,5 +76,7 @@ def _explained() -> Iterator[None]:
                 " wait behind it; try again in a minute"
             ) from error
         raise MigrationError(f"the database refused: {said}") from error
+    except asyncpg.PostgresError as error:  # before SQLAlchemy had the connection
+        raise MigrationError(f"the database refused: {error}") from error
     except (OSError, TimeoutError) as error:
-        raise MigrationError(f"the database does not answer ({error or 'not in time'})") from error
+        raise MigrationError(f"the database does not answer ({str(error) or 'not in time'})") from error

@@ -4,6 +4,7 @@ DECLARE role text;
 BEGIN
     FOREACH role IN ARRAY ARRAY['merchdrop_checkout', 'merchdrop_process_order', 'merchdrop_charge_order',
         'merchdrop_reconcile', 'merchdrop_operator'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role);  -- so that who may make none can migrate
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;  -- roles belong to the server, not to this database

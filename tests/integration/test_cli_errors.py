@@ -118,7 +118,7 @@ def test_both_names_of_the_scheme_and_parameters_will_do(database_url: str) -> N
 def test_without_any_database_both_ways_to_one_are_named(tmp_path: Path) -> None:
     told = fail("drop", "list", "--data-dir", tmp_path)
     assert "merchdrop up" in told
-    assert "MERCHDROP_DATABASE_URL is not set" in told
+    assert "neither MERCHDROP_DATABASE_URL nor MERCHDROP_CLOUD_SQL_INSTANCE is set" in told
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b""])

@@ -127,7 +127,9 @@ async def test_checkout_takes_an_order_through_it(engine: Engine, cloud: CloudSq
     ("environment", "words"),
     [
         ({}, "set one of"),
-        ({"MERCHDROP_DATABASE_URL": "postgresql://x", "MERCHDROP_CLOUD_SQL_INSTANCE": INSTANCE}, "set one of"),
+        ({"MERCHDROP_DATABASE_URL": "postgresql://x", "MERCHDROP_CLOUD_SQL_INSTANCE": INSTANCE}, "are both set"),
+        ({"MERCHDROP_DATABASE_URL": "postgresql://x", "MERCHDROP_DATABASE_USER": USER}, "are both set"),
+        ({"MERCHDROP_DATABASE_USER": USER}, "set one of"),
         ({"MERCHDROP_CLOUD_SQL_INSTANCE": "merchdrop", "MERCHDROP_DATABASE_USER": USER}, "project:region:instance"),
         ({"MERCHDROP_CLOUD_SQL_INSTANCE": INSTANCE}, "MERCHDROP_DATABASE_USER is not set"),
     ],
