@@ -69,10 +69,15 @@ def up(
     A line that starts with `ready` tells when it serves; with --json, every line is a JSON document, and that one holds
     "ready": true.
     """
-    from local.pubsub_faults import Faults
-    from local.stripe_faults import Faults as StripeFaults
-    from local.supervisor import Options, run
-    from local.terminal import Terminal
+    try:
+        from local.pubsub_faults import Faults
+        from local.stripe_faults import Faults as StripeFaults
+        from local.supervisor import Options, run
+        from local.terminal import Terminal
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"the engine is not here ({error.name} is missing): it runs from a checkout, after `make install`"
+        ) from error
 
     if pubsub_faults and pubsub != "embedded":
         raise click.UsageError("--pubsub-faults needs --pubsub embedded: Google's emulator makes none")

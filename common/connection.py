@@ -34,6 +34,8 @@ async def connected(
         else:
             cloud_sql = CloudSql(address)  # of this event loop, with which it ends
             stack.push_async_callback(cloud_sql.close)
+            # The connector forgets attempts that were given up, whose errors asyncio would tell with a traceback.
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
             connection = await _patiently(cloud_sql, server_settings, command_seconds)
         stack.callback(connection.terminate)
         yield connection

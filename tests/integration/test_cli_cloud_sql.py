@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import asyncpg
 import pytest
 
 from common import cloud_sql, connection
 from common.settings import DATABASE_NAME
-from local.postgres import Postgres, start_postgres
+from local.postgres import Postgres
 from migrations.run import revisions
 from tests.cloud_sql import INSTANCE, CloudSqlStandIn
 from tests.command import fail, run, succeed, tell
+from tests.instance import ANOTHER, MIGRATE, OPERATOR, OWNER, ask, in_cloud, new_instance
 
-OWNER = "cloudsqlsuperuser"  # of a database in Cloud SQL; nobody logs in as it
-MIGRATE, ANOTHER, OPERATOR = "merchdrop-migrate@demo.iam", "somebody-else@demo.iam", "merchdrop-operator@demo.iam"
 HEAD = revisions()[-1]
 OWNERS = """
 SELECT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -30,58 +26,32 @@ UNION SELECT typowner::regrole::text FROM pg_type WHERE typnamespace = 'public':
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A new instance: a database, an owner who may make roles, and members of it, who inherit all but that."""
-    with TemporaryDirectory(prefix="merchdrop-tests-") as folder, start_postgres(Path(folder), {"fsync": "off"}) as one:
-        rules = one.directory / "pg_hba.conf"
-        rules.write_text(f'host {DATABASE_NAME} "/@demo.iam$" 127.0.0.1/32 trust\n{rules.read_text()}')
-        _ask(
-            one.url("postgres"),
-            "SELECT pg_reload_conf()",
-            f"CREATE ROLE {OWNER} CREATEROLE",
-            f'CREATE ROLE "{MIGRATE}" LOGIN IN ROLE {OWNER}',
-            f'CREATE ROLE "{ANOTHER}" LOGIN IN ROLE {OWNER}',
-            f'CREATE ROLE "{OPERATOR}" LOGIN',
-        )
-        yield one
+def instance() -> Iterator[Postgres]:
+    with new_instance() as instance:
+        yield instance
 
 
 @pytest.fixture
-def cloud(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudSqlStandIn]:
-    """An empty database in that instance, and the settings of the job that migrates it."""
-    _ask(server.url("postgres"), f"CREATE DATABASE {DATABASE_NAME} OWNER {OWNER}")
-    with CloudSqlStandIn(tmp_path, server.port).running() as cloud:
+def cloud(instance: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudSqlStandIn]:
+    """An empty database, and the settings of the job that migrates it."""
+    with in_cloud(instance, tmp_path) as cloud:
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(cloud.credentials))
         monkeypatch.setenv("MERCHDROP_CLOUD_SQL_INSTANCE", INSTANCE)
         monkeypatch.setenv("MERCHDROP_CLOUD_SQL_API_BASE", cloud.login.api_base)
         monkeypatch.setenv("MERCHDROP_DATABASE_USER", MIGRATE)
         yield cloud
     gc.collect()  # the connector drops tasks that failed; they are reported here, not in the middle of something else
-    _ask(server.url("postgres"), f"DROP DATABASE {DATABASE_NAME} WITH (FORCE)")
-
-
-def _ask(url: str, *statements: str) -> list[Any]:
-    """The rows of the last statement."""
-
-    async def once() -> list[Any]:
-        connection = await asyncpg.connect(url)
-        try:
-            return [await connection.fetch(statement) for statement in statements][-1]
-        finally:
-            await connection.close()
-
-    return asyncio.run(once())
 
 
 def test_a_member_of_the_owner_migrates_and_an_operator_works(
-    server: Postgres, cloud: CloudSqlStandIn, monkeypatch: pytest.MonkeyPatch
+    instance: Postgres, cloud: CloudSqlStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tell("migrate", url="") == {"revision": HEAD, "was": "base"}
-    assert [row[0] for row in _ask(server.url(DATABASE_NAME), OWNERS)] == [OWNER]
+    assert [row[0] for row in ask(instance.url(DATABASE_NAME), OWNERS)] == [OWNER]
 
     monkeypatch.setenv("MERCHDROP_DATABASE_USER", OPERATOR)
     assert "permission denied" in fail("drop", "list")  # before it has its role
-    _ask(server.url("postgres"), f'GRANT merchdrop_operator TO "{OPERATOR}"')
+    ask(instance.url("postgres"), f'GRANT merchdrop_operator TO "{OPERATOR}"')
     succeed("drop", "create", "tee", "--item", "M=5@0", url="")
     assert [drop["drop_id"] for drop in tell("drop", "list", url="")] == ["tee"]
     assert "permission denied" in fail("migrate")
@@ -89,7 +59,7 @@ def test_a_member_of_the_owner_migrates_and_an_operator_works(
     monkeypatch.setenv("MERCHDROP_DATABASE_USER", ANOTHER)
     assert tell("migrate", "--to", "base", "--yes", url="") == {"revision": "base", "was": HEAD}
     assert tell("migrate", url="") == {"revision": HEAD, "was": "base"}
-    assert [row[0] for row in _ask(server.url(DATABASE_NAME), OWNERS)] == [OWNER]
+    assert [row[0] for row in ask(instance.url(DATABASE_NAME), OWNERS)] == [OWNER]
 
 
 def test_a_migration_uses_one_certificate_for_each_of_its_two_event_loops(cloud: CloudSqlStandIn) -> None:
@@ -144,3 +114,14 @@ def test_settings_that_contradict_each_other_are_refused(
     monkeypatch.delenv("MERCHDROP_DATABASE_USER")
     assert "does not answer" in run("drop", "list", "--data-dir", tmp_path).stderr
     assert cloud.calls == []
+
+
+def test_what_was_given_up_shows_no_traceback(
+    cloud: CloudSqlStandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cloud_sql, "CLOUD_SQL_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "CLOUD_SQL_START_SECONDS", 0.2)
+    cloud.hangs.set()
+    fail("drop", "list")
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
