@@ -2,9 +2,19 @@
 
 resource "google_cloud_run_v2_job" "operators" {
   for_each = var.cli_image == "" ? {} : {
-    migrate = { account = google_service_account.migrate, user = google_sql_user.migrate.name, args = ["migrate"] }
+    migrate = {
+      account = google_service_account.migrate
+      user    = google_sql_user.migrate.name
+      args    = ["migrate"]
+      secrets = tomap({})
+    }
     # gcloud run jobs execute merchdrop-operator --args=drop,create,…
-    operator = { account = google_service_account.operator, user = google_sql_user.operator.name, args = ["audit"] }
+    operator = {
+      account = google_service_account.operator
+      user    = google_sql_user.operator.name
+      args    = ["audit"]
+      secrets = local.takes_payments ? tomap({ MERCHDROP_STRIPE_API_KEY = "stripe-api-key" }) : tomap({})
+    }
   }
 
   name                = "merchdrop-${each.key}"
@@ -20,7 +30,14 @@ resource "google_cloud_run_v2_job" "operators" {
         image = var.cli_image
         args  = each.value.args
         dynamic "env" {
-          for_each = { MERCHDROP_CLOUD_SQL_INSTANCE = local.environment.MERCHDROP_CLOUD_SQL_INSTANCE, MERCHDROP_DATABASE_USER = each.value.user }
+          for_each = merge(
+            {
+              MERCHDROP_CLOUD_SQL_INSTANCE = local.environment.MERCHDROP_CLOUD_SQL_INSTANCE
+              MERCHDROP_DATABASE_USER      = each.value.user
+            },
+            # References, which the command follows when it needs the secret: most commands never see it.
+            { for name, secret in each.value.secrets : name => local.secret_references[secret] },
+          )
           content {
             name  = env.key
             value = env.value
@@ -37,5 +54,5 @@ resource "google_cloud_run_v2_job" "operators" {
     }
   }
 
-  depends_on = [google_project_iam_member.database]
+  depends_on = [google_project_iam_member.database, google_secret_manager_secret_iam_member.operator]
 }

@@ -8,6 +8,12 @@ locals {
       stripe-webhook-secret = var.payments.webhook_secret_version
     } : {},
   )
+
+  # As the operator's command reads them.
+  secret_references = {
+    for name, version in local.secret_versions :
+    name => "sm://projects/${var.project_id}/secrets/${google_secret_manager_secret.engine[name].secret_id}/versions/${version}"
+  }
 }
 
 resource "google_secret_manager_secret" "engine" {
@@ -33,4 +39,13 @@ resource "google_secret_manager_secret_iam_member" "function" {
   secret_id = google_secret_manager_secret.engine[each.value.secret].id
   role      = "roles/secretmanager.secretAccessor"
   member    = google_service_account.function[each.value.function].member
+}
+
+# Refunds, cancellations and comparisons with the provider are an operator's commands.
+resource "google_secret_manager_secret_iam_member" "operator" {
+  for_each = local.takes_payments ? toset(["stripe-api-key"]) : toset([])
+
+  secret_id = google_secret_manager_secret.engine[each.key].id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.operator.member
 }

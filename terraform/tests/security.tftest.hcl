@@ -290,6 +290,31 @@ run "rights" {
     }
     error_message = "An operator's commands run without the rights of a migration."
   }
+
+  assert {
+    condition = {
+      for name, job in google_cloud_run_v2_job.operators :
+      name => { for env in job.template[0].template[0].containers[0].env : env.name => env.value }
+      } == {
+      migrate = {
+        MERCHDROP_CLOUD_SQL_INSTANCE = google_sql_database_instance.engine.connection_name
+        MERCHDROP_DATABASE_USER      = google_sql_user.migrate.name
+      }
+      operator = {
+        MERCHDROP_CLOUD_SQL_INSTANCE = google_sql_database_instance.engine.connection_name
+        MERCHDROP_DATABASE_USER      = google_sql_user.operator.name
+        MERCHDROP_STRIPE_API_KEY     = "sm://projects/merchdrop-test/secrets/merchdrop-stripe-api-key/versions/1"
+      }
+    }
+    error_message = "Each job logs in as itself; an operator's commands find the provider's key by a reference to the version that the functions have."
+  }
+
+  assert {
+    condition = [
+      for grant in google_secret_manager_secret_iam_member.operator : "${grant.member} ${grant.secret_id} ${grant.role}"
+    ] == ["${google_service_account.operator.member} ${google_secret_manager_secret.engine["stripe-api-key"].id} roles/secretmanager.secretAccessor"]
+    error_message = "An operator may read the provider's key, and no other secret."
+  }
 }
 
 run "edge" {
