@@ -36,6 +36,8 @@ FRAMEWORK_VARIABLES = (
     "FUNCTION_TARGET",
     "FUNCTION_USE_ASGI",
 )
+# They name a database elsewhere, for the operator's commands; here they would contradict the engine's own.
+ELSEWHERE_VARIABLES = ("MERCHDROP_CLOUD_SQL_INSTANCE", "MERCHDROP_DATABASE_USER")
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ class Recipes:
         environment: dict[str, str] | None = None,
         **details: Any,
     ) -> Part:
-        inherited = {key: value for key, value in os.environ.items() if key not in FRAMEWORK_VARIABLES}
+        unwanted = {*FRAMEWORK_VARIABLES, *ELSEWHERE_VARIABLES}
+        inherited = {key: value for key, value in os.environ.items() if key not in unwanted}
         common = {
             "MERCHDROP_LOG_FORMAT": self.terminal.log_format,
             "PYTHONPATH": str(ROOT),

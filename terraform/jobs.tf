@@ -1,4 +1,5 @@
-# The operator's command inside the network, once as the tables' owner (migrate) and once with an operator's rights.
+# The operator's command inside the network, once as a member of the tables' owner (migrate) and once with an operator's
+# rights.
 
 resource "google_cloud_run_v2_job" "operators" {
   for_each = var.cli_image == "" ? {} : {

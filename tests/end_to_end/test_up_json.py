@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from local.machine import free_port
@@ -21,7 +23,14 @@ def test_every_line_is_a_document_and_one_says_that_it_is_ready(tmp_path: Path) 
     port = free_port()
     command = [*COMMAND, "--port", str(port), "--data-dir", str(tmp_path)]
     lines = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    # as an operator's shell may have it
+    elsewhere = {
+        "MERCHDROP_CLOUD_SQL_INSTANCE": "demo:europe-west1:merchdrop",
+        "MERCHDROP_DATABASE_USER": "me@demo.iam",
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **elsewhere}
+    ) as process:
         assert process.stdout
         deadline = time.monotonic() + UP_SECONDS
         try:
@@ -31,6 +40,8 @@ def test_every_line_is_a_document_and_one_says_that_it_is_ready(tmp_path: Path) 
                     break
                 assert time.monotonic() < deadline, lines
             stack = json.loads((tmp_path / "stack.json").read_text())
+            with urllib.request.urlopen(f"{stack['checkout_url']}/v1/health", timeout=UP_SECONDS) as answer:
+                assert answer.status == 200  # by its own database
         finally:
             process.send_signal(signal.SIGTERM)
             rest = process.stdout.read()

@@ -56,6 +56,20 @@ BREAKS = [
         "",
         _SECURITY,
     ),
+    Break(
+        "an operator's key that is another one tomorrow",
+        "secrets.tf",
+        "/versions/${version}",
+        "/versions/latest",
+        _SECURITY,
+    ),
+    Break(
+        "an operator who may read the order ids' secret",
+        "secrets.tf",
+        'toset(["stripe-api-key"])',
+        'toset(["stripe-api-key", "order-id-secrets"])',
+        _SECURITY,
+    ),
     Break("a role that does not invoke", "functions.tf", '"roles/run.invoker"', '"roles/run.viewer"', _SECURITY),
     Break(
         "all functions run as one account",
