@@ -172,6 +172,10 @@ BREAKS: dict[str, tuple[str, Callable[[Records], Records]]] = {
         lambda r: keep(r, answers=[*r.answers, Answer(1, 2, "checkout", (DROP, "mute"), 503)]),
     ),
     "denied": ("told_unknown", lambda r: keep(r, answers=[*r.answers, Answer(1, 2, "status", (DROP, "late"), 404)])),
+    "refused once more": (
+        "told_unknown",
+        lambda r: keep(r, answers=[*r.answers, Answer(22, 23, "checkout", (DROP, "late"), 409, None, "sold-out")]),
+    ),
     "told confirmed": ("told_confirmed", lambda r: keep(r, answers=[*r.answers, tell("late", "confirmed", 16, 17)])),
     "back": ("went_backwards", lambda r: keep(r, answers=[*r.answers, tell("late", "reserved", 22, 23)])),
     "back in the end": ("went_backwards", lambda r: keep(r, answers=[*r.answers, tell("after", "reserved", 14, 15)])),
@@ -244,6 +248,11 @@ def test_there_is_a_broken_book_for_every_kind_of_finding() -> None:
 def test_answers_that_cross_on_their_way_are_not_taken_for_a_step_back() -> None:
     crossing = [tell("late", "reserved", 14.5, 30), tell("late", "accepted", 13, 22)]
     assert check(replace(sound(), answers=[*sound().answers, *crossing])) == []
+
+
+def test_whoever_is_refused_before_his_order_is_known_to_be_decided_may_have_come_before_its_row() -> None:
+    early = Answer(14.5, 15, "checkout", (DROP, "late"), 409, None, "sold-out")
+    assert check(replace(sound(), answers=[*sound().answers, early])) == []
 
 
 def test_the_checker_shares_no_code_with_the_engine() -> None:

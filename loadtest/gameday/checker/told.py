@@ -18,8 +18,7 @@ def find(records: Records) -> Iterator[Finding]:
     yield from _not_final(records, orders)
     yield from _two_orders(records)
     yield from _unanswered(records)
-    for key in {answer.key for answer in records.answers if answer.http == NOT_FOUND and answer.call != "checkout"}:
-        yield Finding("told_unknown", key[1], f"its order was accepted, and then {NOT_FOUND} was told of it")
+    yield from _denied(records)
     for order in records.orders:
         if order.lines != records.wanted.get(order.key):
             asked = records.wanted.get(order.key, "nothing")
@@ -67,6 +66,25 @@ def _unanswered(records: Records) -> Iterator[Finding]:
     answered = {answer.key for answer in records.answers if answer.call == "checkout" and 0 < answer.http < 500}
     for key in {answer.key for answer in records.answers} - answered:
         yield Finding("no_answer", key[1], "its buyer asked until the end, and was never told yes or no")
+
+
+def _denied(records: Records) -> Iterator[Finding]:
+    """Orders that were told not to exist, and keys that were refused although their orders were decided by then.
+
+    Until it is decided, an order may be in the queue alone, where only those know of it who put it there.
+    """
+    decided: dict[Key, float] = {}  # when somebody was first told so
+    for answer in records.answers:
+        if answer.call != "checkout" and answer.status in REACHABLE and answer.status != "accepted":
+            decided[answer.key] = min(answer.ended, decided.get(answer.key, inf))
+    denied: dict[Key, str] = {}
+    for answer in records.answers:
+        if answer.call != "checkout" and answer.http == NOT_FOUND:
+            denied[answer.key] = f"{NOT_FOUND} was told of it"
+        elif answer.call == "checkout" and 400 <= answer.http < 500 and answer.began > decided.get(answer.key, inf):
+            denied[answer.key] = f"the same request was answered {answer.http} {answer.status}"
+    for key, text in denied.items():
+        yield Finding("told_unknown", key[1], f"its order was accepted, and then {text}")
 
 
 def _backwards(answers: list[Answer]) -> str:
