@@ -54,6 +54,7 @@ class Plan:
     sales: dict[str, Sale]
     limits: dict[str, int] = field(default_factory=dict)  # by drop
     buyers: Sequence[Buyer] = ()
+    hold_seconds: int = HOLD_SECONDS
 
 
 def draw_plan(seed: int, buyers: int, units: int, drops: int, seconds: float) -> Plan:

@@ -56,7 +56,13 @@ class Played:
 
 
 async def play(
-    stage: Stage, plan: Plan, schedule: Schedule, diary_path: Path, seconds: float, tell: Callable[[str], None]
+    stage: Stage,
+    plan: Plan,
+    schedule: Schedule,
+    diary_path: Path,
+    seconds: float,
+    tell: Callable[[str], None],
+    settle_seconds: float = SETTLE_SECONDS,
 ) -> Played:
     """Let the crowd and the faults loose, wait until all is settled, and collect the records.
 
@@ -80,7 +86,7 @@ async def play(
             say(f"{len(saboteur.done)} of {len(schedule.faults)} faults")
             await asyncio.wait({breaking}, timeout=LOOK_SECONDS)
         missing, stopped = await breaking, diary.now()
-        crowd.deadline = stopped + SETTLE_SECONDS
+        crowd.deadline = stopped + settle_seconds
         while (waiting := await _unsettled(stack, subscriber, buying)) and diary.now() < crowd.deadline:
             say(f"settling: {waiting}")
             await asyncio.sleep(LOOK_SECONDS)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from loadtest.gameday.buyers import HOLD_SECONDS, Plan
+from loadtest.gameday.buyers import Plan
 from local.data_dir import DataDir
 from local.machine import LocalError, free_port
 from local.recipes import ROOT
@@ -25,6 +25,7 @@ from local.recipes import ROOT
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.1
+MERCHDROP = ("cli",)  # the module that is run, and its first arguments
 CONNECT_SECONDS = 10
 
 
@@ -55,20 +56,22 @@ class Stage:
                     {"sku": sku, "stock": stock, "unit_price_minor": sale.prices[sku]}
                     for sku, stock in sale.stock.items()
                 ]
-                wanted = {"id": drop_id, "currency": sale.currency, "hold_seconds": HOLD_SECONDS, "items": items}
+                wanted = {"id": drop_id, "currency": sale.currency, "hold_seconds": plan.hold_seconds, "items": items}
                 limit = plan.limits.get(drop_id)
                 connection.execute("SELECT create_drop(%s)", [json.dumps({**wanted, "per_customer_limit": limit})])
 
 
 @contextmanager
-def engine(directory: Path, log: Path, instances: int, pubsub_faults: str) -> Iterator[Stage]:
+def engine(
+    directory: Path, log: Path, instances: int, pubsub_faults: str, program: Sequence[str] = MERCHDROP
+) -> Iterator[Stage]:
     """An engine for as long as the block lasts; everything that it says goes to `log`.
 
     Raises:
         LocalError: it does not come up.
     """
     data_dir = DataDir(directory / "data")
-    command = [sys.executable, "-m", "cli", "up", "--port", str(free_port()), "--data-dir", str(data_dir.path)]
+    command = [sys.executable, "-m", *program, "up", "--port", str(free_port()), "--data-dir", str(data_dir.path)]
     command += ["--no-sample-drop", "--instances", str(instances), "--pubsub-faults", pubsub_faults]
     inherited = {name: value for name, value in os.environ.items() if name != "MERCHDROP_DATABASE_URL"}
     environment = {**inherited, "MERCHDROP_LOG_FORMAT": "json"}
