@@ -35,6 +35,9 @@ SEED ?= 1
 gameday: install ## break everything on purpose while a crowd buys; SEED=7 GAMEDAY="--buyers 600 --units 60 --seconds 20"
 	@$(BIN)/python -m loadtest.gameday --seed $(SEED) $(GAMEDAY)
 
+protections: install ## switch off each of the engine's protections in turn, and see that the game day's checker reports it
+	@$(BIN)/python -m loadtest.gameday.protections $(PROTECTIONS)
+
 lint: install ## check style and types; Terraform's format where there is a terraform
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,4 +68,4 @@ lock: ## pin every dependency again, with hashes (needs uv)
 clean: ## remove what was installed and what the engine stored
 	rm -rf .venv .checkov .data
 
-.PHONY: help install up sale test bench loadtest gameday lint format checkov terraform-docs lock clean
+.PHONY: help install up sale test bench loadtest gameday protections lint format checkov terraform-docs lock clean

@@ -1,7 +1,7 @@
 """The engine with a module of its workers altered: `python -m loadtest.gameday.altered cli NAME up …`.
 
-The product has no switch for it. The supervisor is `merchdrop`, told to start each function by way of this module too; there
-the alteration NAME is made before functions-framework loads the function.
+The product has no switch for it. The supervisor is `merchdrop`, told to start each function by way of this module too;
+there the alteration NAME is made before functions-framework loads the function.
 """
 
 from __future__ import annotations
@@ -20,25 +20,32 @@ from local.recipes import Recipes
 _FRAMEWORK = "functions_framework"
 
 
+def _replace(owner: Any, name: str, new: Any) -> None:
+    if not hasattr(owner, name):
+        sys.exit(f"{owner} has no {name}: the control no longer fits the engine")
+    setattr(owner, name, new)
+
+
 def _draw_order_ids() -> None:
     """Every request gets an id of its own, with the tag of one that was issued."""
 
     def drawn(secret: bytes, drop_id: str, _idempotency_key: str) -> str:
         return common.order_ids.derive_order_id(secret, drop_id, uuid4().hex)
 
-    setattr(common.checkout, "derive_order_id", drawn)  # noqa: B010 (it is no name that others should use)
+    _replace(common.checkout, "derive_order_id", drawn)
 
 
 def _charge_at_once(*, keeps_key: bool) -> None:
-    """PaymentIntents are confirmed by the call that creates them, so that nothing but its key makes it safe to repeat."""
+    """PaymentIntents are confirmed by the call that creates them: nothing but its key makes it safe to repeat."""
     from stripe import PaymentIntentService
 
     create = PaymentIntentService.create_async
 
     async def create_and_confirm(self: PaymentIntentService, params: Any, options: Any) -> Any:
-        return await create(self, {**params, "confirm": True}, options if keeps_key else {})
+        params["confirm"] = True
+        return await create(self, params, options if keeps_key else {})
 
-    setattr(PaymentIntentService, "create_async", create_and_confirm)  # noqa: B010
+    _replace(PaymentIntentService, "create_async", create_and_confirm)
 
 
 _ALTERATIONS: dict[str, Callable[[], None]] = {
@@ -58,7 +65,7 @@ def _alter_workers(name: str) -> None:
         part.command[place : place + 1] = [__spec__.name, _FRAMEWORK, name]
         return part
 
-    setattr(Recipes, "function_part", altered)  # noqa: B010
+    _replace(Recipes, "function_part", altered)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""The game day's controls: for each of the engine's protections, how it is switched off, and what the checker has to say.
+"""The game day's controls: how each of the engine's protections is switched off, and what the checker has to say then.
 
 A protection is switched off in the database of that one game day, or in its workers (see altered.py); the product knows
-nothing of it. What stands behind a protection a second time is taken away as well, as the two would hide each other; where
-that belongs to the circumstances, it is missing in both runs: the one with the protection, which has to be clean, and the
-one without.
+nothing of it. Where a promise stands twice, the constraint goes with the code, as each would hide that the other is
+missing. Whatever else lets the control bite is the same in both runs: the one with the protection, which has to be
+clean, and the one without.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Change = Rewrite | str  # or a statement
 class Control:
     """A protection, and how the checker is shown to miss it.
 
-    `given` is changed in both runs, `off` only in the one without the protection; `altered` names the alterations of the
-    workers in the two. `kinds` are the findings that the checker has to report then: these, and no others.
+    `given` is changed in both runs, `off` only in the one without the protection; `altered` names the alterations of
+    the workers in the two. `kinds` are the findings that the checker has to report then: these, and no others.
     """
 
     name: str
@@ -69,7 +69,7 @@ def apply(database_url: str, changes: Sequence[Change]) -> None:
     """Make changes in the game day's database, as its owner."""
     with psycopg.connect(database_url, connect_timeout=CONNECT_SECONDS) as connection:
         for change in changes:
-            connection.execute(change if isinstance(change, str) else _rewritten(connection, change))  # type: ignore[arg-type]
+            connection.execute(change if isinstance(change, str) else _rewritten(connection, change))
 
 
 def _rewritten(connection: psycopg.Connection[Any], change: Rewrite) -> str:
@@ -128,7 +128,7 @@ CONTROLS = (
         drops=1,
         settles=False,  # whoever was given an id that nobody knows waits for ever
     ),
-    # The engine confirms only what it has stored, so the key alone is not missed; it is all there is where one call charges.
+    # As the engine confirms only what it has stored, nobody misses the key, unless one call creates and charges.
     Control(
         "stripe-key",
         kinds=frozenset({"charge_too_many"}),

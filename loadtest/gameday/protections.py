@@ -1,4 +1,4 @@
-"""`make protections`: switch off each of the engine's protections in turn, and see whether the checker reports just that."""
+"""`make protections`: switch off each of the engine's protections in turn, and see what the checker says."""
 
 from __future__ import annotations
 
@@ -33,16 +33,15 @@ NAMES = [control.name for control in CONTROLS]
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed draws the same crowd.")
 @click.option("--times", type=click.IntRange(1, 100), default=1, show_default=True, help="Without each protection.")
 def main(names: tuple[str, ...], seed: int, times: int) -> None:
-    """Play a short game day with each protection, which has to be clean, and without it: then the checker has to report it.
+    """Play a short game day with each protection, which has to be clean, and without it, which has to be reported.
 
-    All protections, or those that are named. Exit status 1 if the checker said anything else. The engine's own words are
-    in loadtest/results/protection-NAME.log.
+    All protections, or those that are named. Exit status 1 if the checker said anything else. What the engine said is
+    in loadtest/results/protection-NAME.log, and what the buyers were told in protection-NAME.answers.jsonl.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     RESULTS.mkdir(parents=True, exist_ok=True)
     chosen = [control for control in CONTROLS if control.name in (names or NAMES)]
     try:
-        # all are run, whatever becomes of one
         kept = [_run(control, seed, is_off) for control in chosen for is_off in [False, *[True] * times]]
     except LocalError as error:
         raise click.ClickException(str(error)) from None
