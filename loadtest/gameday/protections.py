@@ -36,7 +36,7 @@ def main(names: tuple[str, ...], seed: int, times: int) -> None:
     """Play a short game day with each protection, which has to be clean, and without it, which has to be reported.
 
     All protections, or those that are named. Exit status 1 if the checker said anything else. What the engine said is
-    in loadtest/results/protection-NAME.log, and what the buyers were told in protection-NAME.answers.jsonl.
+    in loadtest/results/protection-NAME-SEED.log, and what the buyers were told in the .answers.jsonl beside it.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def _play(control: Control, seed: int, is_off: bool) -> tuple[list[Finding], boo
     """What the checker found, and whether everything came to an end."""
     alteration = control.altered[is_off]
     program = ("loadtest.gameday.altered", "cli", alteration) if alteration else MERCHDROP
-    path = RESULTS / f"protection-{control.name}.log"
+    path = RESULTS / f"protection-{control.name}-{seed}.log"
     settle_seconds = SETTLE_SECONDS if control.settles or not is_off else UNSETTLED_SECONDS
     with (
         tempfile.TemporaryDirectory(prefix="merchdrop-protection-") as directory,
