@@ -48,7 +48,7 @@ def _charge_at_once(*, keeps_key: bool) -> None:
     _replace(PaymentIntentService, "create_async", create_and_confirm)
 
 
-_ALTERATIONS: dict[str, Callable[[], None]] = {
+ALTERATIONS: dict[str, Callable[[], None]] = {
     "drawn-order-ids": _draw_order_ids,
     "charge-at-once": lambda: _charge_at_once(keeps_key=True),
     "charge-at-once-without-key": lambda: _charge_at_once(keeps_key=False),
@@ -73,7 +73,7 @@ def main() -> None:
     program, name = sys.argv[1:3]
     del sys.argv[1:3]
     if program == _FRAMEWORK:
-        _ALTERATIONS[name]()
+        ALTERATIONS[name]()
     else:
         _alter_workers(name)
     runpy.run_module(program, run_name="__main__", alter_sys=True)

@@ -142,7 +142,8 @@ CONTROLS = (
         kinds=frozenset({"charge_too_many"}),
         off=[Rewrite("claim_payments", "CASE state WHEN 'due' THEN 'claimed' ELSE state END", "state")],
         faults=[_stripe(SECONDS + 8, timeout_after=0.5, webhook_loss=1.0)],
-        behave=lambda buyer: replace(buyer, cancels_after=2 + buyer.thinks / 2),
+        units=2 * SCARCE,
+        behave=lambda buyer: replace(buyer, cancels_after=3 + buyer.thinks),
     ),
     # A buyer finishes 3-D Secure when his time is over, and the word of it gets lost.
     Control(
@@ -153,14 +154,14 @@ CONTROLS = (
         hold_seconds=3,
         behave=lambda buyer: replace(_pays_with(buyer, CHALLENGED_CARD), challenge_answer="succeed", thinks=12.0),
     ),
-    # An event that leaves the outbox before the queue has it is gone when the queue is.
+    # An event that leaves the outbox before the queue has taken it is gone when the queue refuses it.
     Control(
         "outbox",
         kinds=frozenset({"event_missing"}),
         off=[
             Rewrite("claim_events", "SET leased_until =", "SET published_at = clock_timestamp(), leased_until ="),
         ],
-        faults=[Fault(2.0, "away", "pubsub", 8.0)],
+        pubsub_faults="seed=1,refuse=0.7",
         settles=False,
     ),
     # A message that comes twice is decided twice: its units are held twice, and it is told twice.
