@@ -60,7 +60,16 @@ def test_the_workers_can_be_altered() -> None:
 def test_every_control_switches_something_off_and_is_in_the_table(control: Control) -> None:
     assert control.off or control.altered[0] != control.altered[1]
     assert control.kinds
-    assert control.kinds <= KINDS.keys()
+    assert control.kinds | control.besides <= KINDS.keys()
     rows = (ROOT / "docs" / "gameday.md").read_text().splitlines()
     row = next(row for row in rows if row.startswith(f"| `{control.name}` |"))
-    assert all(f"`{kind}`" in row for kind in control.kinds)
+    assert all(f"`{kind}`" in row for kind in control.kinds | control.besides)
+
+
+def test_only_what_a_control_expects_is_right() -> None:
+    control = Control("", kinds=frozenset({"unsold"}), besides=frozenset({"miscounted"}))
+    assert control.expects({"unsold"})
+    assert control.expects({"unsold", "miscounted"})
+    assert not control.expects(set())
+    assert not control.expects({"miscounted"})
+    assert not control.expects({"unsold", "oversold"})
