@@ -63,7 +63,7 @@ terraform-docs: install ## write the tables in terraform/README.md
 lock: ## pin every dependency again, with hashes (needs uv)
 	for name in requirements/dev functions/checkout/requirements functions/process_order/requirements functions/charge_order/requirements functions/reconcile/requirements requirements/cli requirements/checkov; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	    $$(case $$name in requirements/dev|requirements/checkov) ;; *) echo -c requirements/dev.txt;; esac) $$name.in -o $$name.txt || exit 1; done
+	    $$(case $$name in (requirements/dev|requirements/checkov) ;; (*) echo -c requirements/dev.txt;; esac) $$name.in -o $$name.txt || exit 1; done
 
 clean: ## remove what was installed and what the engine stored
 	rm -rf .venv .checkov .data
