@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from local.postgres import Postgres
 from migrations.run import downgrade, upgrade
 from tests.conftest import Engine
 
@@ -62,6 +64,20 @@ async def test_down_leaves_nothing_and_up_brings_it_back(engine: Engine) -> None
     assert left == []
     await asyncio.to_thread(upgrade, engine.url)
     await engine.create_drop()
+
+
+async def test_an_owner_who_may_make_no_roles_migrates_where_there_are_some(
+    postgres: Postgres, template: str, engine: Engine
+) -> None:
+    name = f"plain_{uuid4().hex}"
+    await engine.connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'plain'")
+    await engine.connection.execute(f"CREATE DATABASE {name} OWNER {name}")
+    await asyncio.to_thread(upgrade, postgres.url(name, name, "plain"))
+    owner = await asyncpg.connect(postgres.url(name))
+    assert await owner.fetchval("SELECT tableowner FROM pg_tables WHERE tablename = 'orders'") == name
+    await owner.close()
+    await engine.connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await engine.connection.execute(f"DROP ROLE {name}")
 
 
 async def test_each_role_may_call_its_own_functions_only(engine: Engine) -> None:
