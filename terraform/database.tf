@@ -98,11 +98,11 @@ resource "google_sql_user" "operator" {
   database_roles = var.migrated ? ["merchdrop_operator"] : []
 }
 
-# Owns the tables, and makes the roles: only the migration's job logs in as it.
+# Becomes the database's owner to make tables and roles: only the migration's job logs in as it.
 resource "google_sql_user" "migrate" {
   instance        = google_sql_database_instance.engine.name
   name            = trimsuffix(google_service_account.migrate.email, ".gserviceaccount.com")
   type            = "CLOUD_IAM_SERVICE_ACCOUNT"
   database_roles  = ["cloudsqlsuperuser"]
-  deletion_policy = "ABANDON" # a login that owns something can't be dropped; it goes with the instance
+  deletion_policy = "ABANDON" # it goes with the instance
 }

@@ -28,7 +28,7 @@ resource "google_service_account" "operator" {
 
 resource "google_service_account" "migrate" {
   account_id   = "merchdrop-migrate"
-  display_name = "The job that migrates the database, and owns its tables"
+  display_name = "The job that migrates the database"
   depends_on   = [google_project_service.engine]
 }
 
