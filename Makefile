@@ -23,7 +23,7 @@ sale: install ## let a crowd of simulated buyers loose on the engine, and judge 
 	@$(BIN)/merchdrop sale
 
 test: install ## run every test
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 bench: install ## measure the engine beside baselines; BENCH="--figure checkout --rounds 3" for a part of it
 	$(BIN)/python -m loadtest.bench $(BENCH)

@@ -113,7 +113,8 @@ async def sell(
 
 def check(verdict: dict[str, Any]) -> None:
     assert verdict["wrong"] == []
-    assert verdict["accepted"] == verdict["final"]
+    # Whose 202 died with a process may be told "sold out" on his next try, while his order is in the queue alone.
+    assert 0 < verdict["accepted"] <= verdict["final"]
     if verdict["captured_minor"]["provider"]:
         assert verdict["sold"] > UNITS / 2  # what comes back late may find nobody waiting any more
     else:
