@@ -51,7 +51,10 @@ class Refunds:
         try:
             async with asyncio.timeout(ONE_CHARGE_SECONDS):
                 settlement = await self._carry_out(refund)
-        except (InDoubt, Refused, TimeoutError) as error:
+        except Refused as error:  # it can't even be looked up, as with another account's key: a person has to look
+            log(logging.ERROR, "Stripe refuses to show refunds", order_id=refund["order_id"], cause=error)
+            settlement = _again(refund, "in_doubt", str(error))
+        except (InDoubt, TimeoutError) as error:
             settlement = _again(refund, "in_doubt", str(error) or "the provider took too long")
         try:
             settled: list[RefundSettled] = await self._database.call("settle_refunds", [settlement])

@@ -105,7 +105,7 @@ class Reconcile:
         totals: dict[str, Counter[str]] = {name: Counter() for name in self._steps}
         errors: dict[str, Any] = {}
         due = dict.fromkeys(self._steps, started)
-        while due and not errors and (at := min(due.values())) <= started + RECONCILE_SECONDS:
+        while due and (at := min(due.values())) <= started + RECONCILE_SECONDS:
             await asyncio.sleep(at - time.monotonic())
             now = time.monotonic()
             for name in [name for name in self._steps if name in due and due[name] <= now]:

@@ -94,14 +94,15 @@ WHERE (o.amount_minor > 0 OR p.order_id IS NOT NULL) AND CASE
     WHEN o.status = 'cancelled' AND p.order_id IS NULL THEN
         EXISTS (SELECT 1 FROM ledger g WHERE g.order_id = o.id AND g.kind = 'reserve' OFFSET 0)
     ELSE p.order_id IS NULL OR p.amount_minor <> o.amount_minor OR CASE o.status
-        WHEN 'reserved' THEN p.state NOT IN ('due', 'claimed')
-        WHEN 'action_required' THEN p.state <> 'action_required'
+        -- what nobody will look at any more holds its units for ever
+        WHEN 'reserved' THEN p.state NOT IN ('due', 'claimed') OR p.due_at IS NULL
+        WHEN 'action_required' THEN p.state <> 'action_required' OR p.due_at IS NULL
         WHEN 'confirmed' THEN p.captured_minor <> p.amount_minor OR p.state <> 'captured' OR p.refunded_minor = p.amount_minor
         WHEN 'refunded' THEN p.captured_minor <> p.amount_minor OR p.state <> 'captured' OR p.refunded_minor <> p.amount_minor
         -- money of an order that can't be fulfilled must be on its way back
         ELSE p.state NOT IN (o.status, 'captured') AND NOT (o.status = 'expired' AND p.state = 'cancelled')
              OR p.captured_minor - p.refunded_minor > (SELECT coalesce(sum(f.amount_minor), 0) FROM refunds f
-                                                       WHERE f.order_id = o.id AND f.state IN ('due', 'claimed'))
+                                                       WHERE f.order_id = o.id AND f.state IN ('due', 'claimed') AND f.due_at IS NOT NULL)
         END
     END
 UNION ALL
@@ -158,14 +159,18 @@ WITH RECURSIVE named AS (
     SELECT (SELECT min(o.drop_id) FROM orders o WHERE o.drop_id > named.drop_id) FROM named WHERE named.drop_id IS NOT NULL)
 SELECT drop_id FROM named WHERE drop_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM drops d WHERE d.id = named.drop_id OFFSET 0);
 
--- Lateness is no violation: it alerts, and never stops a sale.
+-- Lateness is no violation: it alerts, and never stops a sale. A paused drop's orders wait on purpose, until it should have
+-- ended; money that goes back is late when the provider has not taken it in ten minutes.
 CREATE OR REPLACE VIEW late_orders AS
 SELECT o.drop_id, o.id AS order_id, o.status, o.accepted_at AS waiting_since
 FROM orders o JOIN drops d ON d.id = o.drop_id
-WHERE o.status = 'accepted' AND d.state <> 'paused' AND o.accepted_at < now() - interval '2 minutes'
+WHERE o.status = 'accepted' AND (d.state <> 'paused' OR d.ends_at < now()) AND o.accepted_at < now() - interval '2 minutes'
 UNION ALL
 SELECT o.drop_id, o.id, o.status, o.hold_expires_at
-FROM orders o WHERE o.status IN ('reserved', 'action_required') AND o.hold_expires_at < now() - interval '2 minutes';
+FROM orders o WHERE o.status IN ('reserved', 'action_required') AND o.hold_expires_at < now() - interval '2 minutes'
+UNION ALL
+SELECT o.drop_id, o.id, 'refund due', f.created_at
+FROM refunds f JOIN orders o ON o.id = f.order_id WHERE f.due_at IS NOT NULL AND f.created_at < now() - interval '10 minutes';
 
 -- Messages that could not be processed, as an operator sees them and reconcile tries them again; bodies hold personal data.
 CREATE OR REPLACE VIEW shown_messages AS

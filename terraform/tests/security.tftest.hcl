@@ -176,6 +176,7 @@ run "database" {
       "log_connections"            = "on"
       "log_disconnections"         = "on"
       "log_lock_waits"             = "on"
+      "log_error_verbosity"        = "terse"
       "log_min_duration_statement" = "-1"
       "log_min_error_statement"    = "error"
       "log_statement"              = "ddl"

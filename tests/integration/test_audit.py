@@ -40,6 +40,7 @@ async def test_every_kind_of_broken_book_is_found(engine: Engine, breakage: str)
         "UPDATE payments SET captured_minor = 0 WHERE refunded_minor = 0",
         "UPDATE payments SET refunded_minor = 1 WHERE order_id = (SELECT id FROM orders WHERE status = 'confirmed')",
         "UPDATE payments SET state = 'action_required' WHERE state = 'due'",
+        "UPDATE payments SET due_at = NULL WHERE state = 'due'",
         "UPDATE payments SET amount_minor = 9 WHERE state = 'due'",
         "DELETE FROM payments WHERE state = 'due'",
         "DELETE FROM payments WHERE state = 'captured'",
@@ -72,6 +73,20 @@ async def test_every_kind_of_broken_payment_is_found(engine: Engine, breakage: s
     await engine.reserve(due["order_id"])
     assert await engine.violations() == []
     await engine.connection.execute(breakage)
+    assert await engine.violations() != []
+
+
+async def test_money_that_nobody_will_send_back_is_found(engine: Engine) -> None:
+    await engine.create_drop(price=5)
+    one = order("a", payable=True, request={"payment_method": "pm"})
+    await engine.accept(one)
+    await engine.reserve(one["order_id"])
+    fact = {"order_id": one["order_id"], "provider_ref": "pi"}
+    await engine.call("settle_payments", [{**fact, "outcome": "created"}, {**fact, "outcome": "cancelled"}])
+    late = await engine.call("settle_payments", [{**fact, "outcome": "captured", "captured_minor": 5}])
+    assert late[0]["outcome"] == "refund_due"
+    assert await engine.violations() == []
+    await engine.connection.execute("UPDATE refunds SET due_at = NULL")
     assert await engine.violations() != []
 
 

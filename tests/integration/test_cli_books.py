@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -101,6 +102,30 @@ async def test_a_late_order_is_told_and_breaks_no_promise(engine: Engine) -> Non
     assert told.endswith("0 violations, 1 late order\n")
     document = tell_late(await audit(engine, "--json"))
     assert document["order_id"] == order("a")["order_id"]
+
+
+async def test_a_paused_drops_orders_wait_on_purpose_until_it_should_have_ended(engine: Engine) -> None:
+    await engine.create_drop()
+    await engine.accept(order("a"))
+    await engine.call("set_drop_state", {"drop_id": "drop", "state": "paused"})
+    await engine.connection.execute("UPDATE orders SET accepted_at = '2026-01-02 03:04:05Z'")
+    assert (await audit(engine))[1].endswith("0 violations, 0 late orders\n")
+    await engine.connection.execute("UPDATE drops SET starts_at = '2026-01-01Z', ends_at = '2026-01-03Z'")
+    assert (await audit(engine))[1].endswith("0 violations, 1 late order\n")
+
+
+async def test_money_that_does_not_get_back_is_late(engine: Engine) -> None:
+    await engine.create_drop(price=5)
+    one = order("a", payable=True, request={"payment_method": "pm"})
+    await engine.accept(one)
+    await engine.reserve(one["order_id"])
+    fact = {"order_id": one["order_id"], "provider_ref": "pi"}
+    await engine.call("settle_payments", [{**fact, "outcome": "created"}])
+    await engine.call("settle_payments", [{**fact, "outcome": "captured", "captured_minor": 5}])
+    await engine.call("request_refund", {"refund_id": str(uuid4()), "order_id": one["order_id"]})
+    assert (await audit(engine))[1].endswith("0 violations, 0 late orders\n")
+    await engine.connection.execute("UPDATE refunds SET created_at = '2026-01-02 03:04:05Z'")
+    assert "refund due since 2026-01-02 03:04:05 UTC" in (await audit(engine))[1]
 
 
 def tell_late(result: tuple[int, str]) -> dict[str, Any]:
