@@ -53,11 +53,12 @@ FROM items i CROSS JOIN LATERAL (
     FROM ledger l WHERE l.drop_id = i.drop_id AND l.sku = i.sku) b
 WHERE (i.stock, i.reserved, i.sold) <> (b.stock, b.reserved, b.sold)
 UNION ALL
-SELECT 1, i.drop_id, NULL, format('%s: %s units are free, %s reserved, %s sold', i.sku, i.stock - i.reserved - i.sold, i.reserved, i.sold)
+SELECT 1, i.drop_id, NULL, format('%s: %s units too many are given away, reserved is %s below 0, sold %s', i.sku,
+              greatest(i.reserved + i.sold - i.stock, 0), greatest(-i.reserved, 0), greatest(-i.sold, 0))
 FROM items i WHERE i.reserved < 0 OR i.sold < 0 OR i.reserved + i.sold > i.stock
 UNION ALL
-SELECT 1, o.drop_id, o.id, format('%s is %s with %s units reserved, %s released, %s sold, %s restocked of %s',
-              l.sku, o.status, g.reserve, g.release, g.sell, g.restock, l.quantity)
+SELECT 1, o.drop_id, o.id, format('%s: the ledger is ahead of this order by %s reserved, %s released, %s sold; %s restocked',
+              l.sku, g.reserve - due.reserve, g.release - due.release, g.sell - due.sell, g.restock)
 FROM orders o
 CROSS JOIN LATERAL (SELECT sku, quantity FROM order_lines WHERE order_lines.order_id = o.id OFFSET 0) l
 CROSS JOIN LATERAL (
@@ -66,12 +67,13 @@ CROSS JOIN LATERAL (
            coalesce(sum(ledger.quantity) FILTER (WHERE kind = 'sell'), 0) AS sell,
            coalesce(sum(ledger.quantity) FILTER (WHERE kind = 'restock'), 0) AS restock
     FROM ledger WHERE ledger.order_id = o.id AND ledger.sku = l.sku) g
-WHERE (g.reserve, g.release, g.sell) <> (
-    CASE WHEN o.status IN ('reserved', 'action_required', 'confirmed', 'declined', 'expired', 'refunded') THEN l.quantity
-         WHEN o.status = 'cancelled' AND g.reserve > 0 THEN l.quantity ELSE 0 END,
-    CASE WHEN o.status IN ('declined', 'expired') THEN l.quantity WHEN o.status = 'cancelled' THEN g.reserve
-         WHEN o.status = 'refunded' THEN l.quantity - g.sell ELSE 0 END,
-    CASE WHEN o.status = 'confirmed' THEN l.quantity WHEN o.status = 'refunded' AND g.sell > 0 THEN l.quantity ELSE 0 END)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN o.status IN ('reserved', 'action_required', 'confirmed', 'declined', 'expired', 'refunded') THEN l.quantity
+                WHEN o.status = 'cancelled' AND g.reserve > 0 THEN l.quantity ELSE 0 END AS reserve,
+           CASE WHEN o.status IN ('declined', 'expired') THEN l.quantity WHEN o.status = 'cancelled' THEN g.reserve
+                WHEN o.status = 'refunded' THEN l.quantity - g.sell ELSE 0 END AS release,
+           CASE WHEN o.status = 'confirmed' THEN l.quantity WHEN o.status = 'refunded' AND g.sell > 0 THEN l.quantity ELSE 0 END AS sell) due
+WHERE (g.reserve, g.release, g.sell) <> (due.reserve, due.release, due.sell)
    OR g.restock NOT IN (0, CASE WHEN o.status = 'refunded' THEN g.sell ELSE 0 END)
 UNION ALL
 SELECT 1, g.drop_id, g.order_id, format('%s: the ledger moves %s units (%s) that nobody asked for', g.sku, g.quantity, g.kind)
@@ -132,7 +134,7 @@ FROM (SELECT drop_id, customer_id, (array_agg(order_id ORDER BY accepted_at, ord
 LEFT JOIN drops d ON d.id = c.drop_id
 WHERE c.counted <> c.held OR c.held > d.per_customer_limit
 UNION ALL
-SELECT 3, o.drop_id, o.id, format('has %s events up to number %s, counts %s', e.events, e.last, o.event_seq)
+SELECT 3, o.drop_id, o.id, format('%s of its events are missing, or their numbers are wrong', o.event_seq - e.events)
 FROM orders o CROSS JOIN LATERAL (
     SELECT count(*) AS events, coalesce(max(seq), 0) AS last FROM events WHERE events.order_id = o.id) e
 WHERE e.events <> o.event_seq OR e.last <> o.event_seq
