@@ -15,14 +15,24 @@ resource "google_compute_security_policy" "api" {
   description = "What may reach checkout"
   type        = "CLOUD_ARMOR"
 
-  # Stripe's events come from few addresses, many at once; each is signed, and checkout checks that.
+  # Stripe's events come from few addresses, many at once, and again when they are refused: far more of them than a buyer's
+  # calls. Each is signed, and checkout checks that.
   rule {
     priority    = 100
-    action      = "allow"
+    action      = "throttle"
     description = "Webhooks"
     match {
       expr {
         expression = "request.path == '/v1/webhooks/stripe' && request.method == 'POST'"
+      }
+    }
+    rate_limit_options {
+      conform_action = "allow"
+      exceed_action  = "deny(429)"
+      enforce_on_key = "IP"
+      rate_limit_threshold {
+        count        = 6000
+        interval_sec = 60
       }
     }
   }

@@ -62,7 +62,7 @@ resource "google_sql_database_instance" "engine" {
         "log_disconnections"                  = "on"
         "log_lock_waits"                      = "on"
         "log_error_verbosity"                 = "terse" # an error's details would quote the row that failed
-        "log_min_duration_statement"          = "-1" # a slow statement's line would hold its parameters: names, addresses, payment methods
+        "log_min_duration_statement"          = "-1"    # a slow statement's line would hold its parameters: names, addresses, payment methods
         "log_min_error_statement"             = "error"
         "log_statement"                       = "ddl" # who changed tables, functions and rights
       }

@@ -10,6 +10,7 @@ resource "google_compute_managed_ssl_certificate" "api" {
   managed {
     domains = [var.domain]
   }
+  depends_on = [google_project_service.engine]
   lifecycle {
     create_before_destroy = true
   }
@@ -87,6 +88,7 @@ resource "google_compute_url_map" "redirect" {
     redirect_response_code = "MOVED_PERMANENTLY_DEFAULT"
     strip_query            = false
   }
+  depends_on = [google_project_service.engine]
 }
 
 resource "google_compute_target_http_proxy" "redirect" {

@@ -105,10 +105,13 @@ resource "google_cloudfunctions2_function" "engine" {
   }
 
   depends_on = [
+    google_artifact_registry_repository_iam_member.build,
     google_project_iam_member.build,
+    google_project_iam_member.build_source,
     google_project_iam_member.database,
     google_project_service.engine,
     google_secret_manager_secret_iam_member.function,
+    google_storage_bucket_iam_member.build,
     terraform_data.arithmetic,
   ]
 }

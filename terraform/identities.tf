@@ -87,6 +87,19 @@ resource "google_project_iam_member" "build" {
   member  = google_service_account.build.member
 }
 
+# Cloud Functions hands a build its zip in a bucket of its own, which is there from the first deployment on.
+resource "google_project_iam_member" "build_source" {
+  project = var.project_id
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.build.member
+
+  condition {
+    title       = "sources"
+    description = "Nobody else's objects: not the state, not an export"
+    expression  = "resource.name.startsWith('projects/_/buckets/gcf-v2-sources-')"
+  }
+}
+
 resource "google_storage_bucket_iam_member" "build" {
   bucket = google_storage_bucket.packages.name
   role   = "roles/storage.objectViewer"

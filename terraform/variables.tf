@@ -332,7 +332,7 @@ variable "project_id" {
 }
 
 variable "rate_limit" {
-  description = "Requests that one address may make in a minute before it is answered with 429. Many buyers may share an address. With preview, excess is only logged."
+  description = "Requests of one kind (order, look at an order, look at a drop) that one address may make in a minute before it is answered with 429. Many buyers may share an address. With preview, excess is only logged."
   type = object({
     requests_per_minute = optional(number, 600) # From one address
     preview             = optional(bool, false) # Log what would be refused, and let it pass

@@ -262,6 +262,14 @@ run "rights" {
   }
 
   assert {
+    condition = (
+      google_project_iam_member.build_source.role == "roles/storage.objectViewer" &&
+      google_project_iam_member.build_source.condition[0].expression == "resource.name.startsWith('projects/_/buckets/gcf-v2-sources-')"
+    )
+    error_message = "A build reads the zip that Cloud Functions hands it, and no other object."
+  }
+
+  assert {
     condition     = toset([for grant in google_project_iam_member.build : grant.role]) == toset(["roles/logging.logWriter"])
     error_message = "The build account writes logs, and has nothing else on the whole project."
   }
@@ -333,23 +341,21 @@ run "edge" {
   }
 
   assert {
-    condition = [
-      for rule in google_compute_security_policy.api.rule : {
-        preview = rule.preview
-        key     = rule.rate_limit_options[0].enforce_on_key
-        exceed  = rule.rate_limit_options[0].exceed_action
-        count   = rule.rate_limit_options[0].rate_limit_threshold[0].count
-        seconds = rule.rate_limit_options[0].rate_limit_threshold[0].interval_sec
-      } if rule.action == "throttle"
-    ] == [for call in local.allowed_requests : { preview = false, key = "IP", exceed = "deny(429)", count = 600, seconds = 60 }]
-    error_message = "Buyers' calls are limited by address."
+    condition = {
+      for rule in google_compute_security_policy.api.rule : tostring(rule.priority) => [
+        rule.preview, rule.rate_limit_options[0].enforce_on_key, rule.rate_limit_options[0].exceed_action,
+        rule.rate_limit_options[0].rate_limit_threshold[0].count, rule.rate_limit_options[0].rate_limit_threshold[0].interval_sec,
+      ] if rule.action == "throttle"
+      } == merge(
+      { "100" = [false, "IP", "deny(429)", 6000, 60] },
+      { for number, call in local.allowed_requests : tostring(1000 + number) => [false, "IP", "deny(429)", 600, 60] },
+    )
+    error_message = "All calls are limited by address, Stripe's far above a buyer's."
   }
 
   assert {
-    condition = [for rule in google_compute_security_policy.api.rule : rule.match[0].expr[0].expression if rule.action == "allow"] == [
-      "request.path == '/v1/webhooks/stripe' && request.method == 'POST'",
-    ]
-    error_message = "Only webhooks pass without a limit."
+    condition     = alltrue([for rule in google_compute_security_policy.api.rule : rule.action != "allow"])
+    error_message = "Nothing passes without a limit."
   }
 
   assert {
@@ -382,7 +388,7 @@ run "rate_limit_preview" {
   }
 
   assert {
-    condition     = [for rule in google_compute_security_policy.api.rule : rule.preview if rule.action == "throttle"] == [true, true, true]
+    condition     = alltrue([for rule in google_compute_security_policy.api.rule : rule.preview == (rule.priority != 100) if rule.action == "throttle"])
     error_message = "In preview the limit stops nobody."
   }
 
@@ -438,14 +444,29 @@ run "delivery" {
         for grant in google_project_iam_member.delivery : grant.role if grant.member == google_service_account.delivery[job].member
       ])
       } == {
-      plan = toset(["roles/iam.securityReviewer", "roles/logging.logWriter", "roles/storage.bucketViewer", "roles/viewer"])
+      plan = toset([
+        "roles/artifactregistry.reader", "roles/browser", "roles/cloudbuild.builds.viewer", "roles/cloudfunctions.viewer",
+        "roles/cloudscheduler.viewer", "roles/compute.viewer", "roles/iam.roleViewer", "roles/iam.securityReviewer",
+        "roles/iam.serviceAccountViewer", "roles/logging.logWriter", "roles/pubsub.viewer", "roles/run.viewer",
+        "roles/secretmanager.viewer", "roles/serviceusage.serviceUsageViewer", "roles/storage.bucketViewer",
+      ])
       deploy = toset([
-        "roles/iam.securityReviewer", "roles/logging.logWriter", "roles/storage.bucketViewer", "roles/viewer",
+        "roles/artifactregistry.reader", "roles/browser", "roles/cloudbuild.builds.viewer", "roles/cloudfunctions.viewer",
+        "roles/cloudscheduler.viewer", "roles/compute.viewer", "roles/iam.roleViewer", "roles/iam.securityReviewer",
+        "roles/iam.serviceAccountViewer", "roles/logging.logWriter", "roles/pubsub.viewer", "roles/run.viewer",
+        "roles/secretmanager.viewer", "roles/serviceusage.serviceUsageViewer", "roles/storage.bucketViewer",
         "roles/cloudfunctions.developer", "roles/cloudscheduler.admin", "roles/cloudsql.editor", "roles/compute.networkAdmin",
         "roles/compute.securityAdmin", "roles/pubsub.editor", "roles/run.developer",
       ])
     }
     error_message = "Who plans may look; who deploys may change what runs, and nobody's rights, users or secrets."
+  }
+
+  assert {
+    condition = alltrue([
+      for permission in google_project_iam_custom_role.look[0].permissions : can(regex("[.](get|list|read)$", permission))
+    ]) && toset([for grant in google_project_iam_member.look : grant.role]) == toset([google_project_iam_custom_role.look[0].name])
+    error_message = "The role of our own only looks; an export would be all buyers' names and addresses."
   }
 
   assert {

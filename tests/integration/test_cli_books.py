@@ -77,7 +77,10 @@ async def test_a_broken_promise_is_told_with_exit_status_1(engine: Engine) -> No
     await engine.connection.execute("UPDATE orders SET event_seq = 7")
     status, told = await audit(engine)
     assert status == 1
-    assert f"Promise 3 is broken, drop drop, order {one}:\n  4 of its events are missing, or their numbers are wrong\n" in told
+    assert (
+        f"Promise 3 is broken, drop drop, order {one}:\n  4 of its events are missing, or their numbers are wrong\n"
+        in told
+    )
     assert told.endswith("1 violation, 0 late orders\n")
     assert (await audit(engine, "other"))[0] == 0
     status, told = await audit(engine, "drop", "--json")

@@ -175,7 +175,11 @@ BREAKS = [
     ),
     Break("every path allowed", "armor.tf", '"deny(404)"', '"allow"', _SECURITY),
     Break(
-        "a limit that stops nobody", "armor.tf", 'exceed_action  = "deny(429)"', 'exceed_action  = "allow"', _SECURITY
+        "a limit that stops nobody",
+        "armor.tf",
+        '  exceed_action  = "deny(429)"\n        enforce',
+        '  exceed_action  = "allow"\n        enforce',
+        _SECURITY,
     ),
     Break("old TLS", "edge.tf", '"TLS_1_2"', '"TLS_1_0"', _SECURITY),
     Break(
@@ -208,6 +212,11 @@ BREAKS = [
         '"COMMENTS_DISABLED"',
         _SECURITY,
     ),
+    Break(
+        "a plan that may export the database", "build.tf", '"roles/browser", # the', '"roles/viewer", # the', _SECURITY
+    ),
+    Break("a look that exports", "build.tf", '"cloudsql.instances.list"', '"cloudsql.instances.export"', _SECURITY),
+    Break("a build that reads the state", "identities.tf", "/gcf-v2-sources-')", "/')", _SECURITY),
     Break("a build that gives itself rights", "build.tf", '"roles/run.developer",', '"roles/owner",', _SECURITY),
     Break(
         "a plan that may write the state",
