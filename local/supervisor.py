@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from local.data_dir import DataDir
 from local.database import DATABASE, SAMPLE_ORDER, create_database, create_sample_drop, migrate
+from local.health import wait_for_health
 from local.machine import LocalError, kill, port_is_free, processes_in
 from local.parts import POLL_SECONDS, Part, end_leftovers
 from local.postgres import OWNER, Postgres
@@ -24,8 +22,7 @@ from local.terminal import Terminal
 
 # Python, gRPC and PostgreSQL start within seconds; a crowded machine may need ten times that.
 READY_SECONDS = 90.0
-HEALTH_SECONDS = 3.0
-HEALTH_POLL_SECONDS = 0.1
+START_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Engine:
             await migrate(recipes.postgres.url(DATABASE), recipes.logins())
             await self._start(pubsub, recipes.stripe_part())
             await self._start(*(recipes.function_part(name) for name in FUNCTIONS))
-            await self._wait_for_health()
+            await wait_for_health(recipes.url("checkout"), READY_SECONDS)
             if self._options.sample_drop:
                 await create_sample_drop(recipes.postgres.url(DATABASE))
             await self._start(self._scheduler())
@@ -124,7 +121,7 @@ class Engine:
             async with asyncio.timeout(READY_SECONDS):
                 while any(part.state != "running" for part in parts):
                     self._check()
-                    await asyncio.sleep(HEALTH_POLL_SECONDS)
+                    await asyncio.sleep(START_POLL_SECONDS)
         except TimeoutError:
             late = ", ".join(part.name for part in parts if part.state != "running")
             raise LocalError(f"{late} did not come up within {READY_SECONDS:.0f} s; its output says why") from None
@@ -185,25 +182,6 @@ class Engine:
             report=lambda text: self._terminal.report("engine", text),
             changed=self._changed,
         )
-
-    async def _wait_for_health(self) -> None:
-        health: object = "no answer"
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                while not (isinstance(health, dict) and health.get("status") == "ok"):
-                    await asyncio.sleep(HEALTH_POLL_SECONDS)
-                    with suppress(aiohttp.ClientError):
-                        health = await self._health()
-        except TimeoutError:
-            raise LocalError(f"checkout is up, but not healthy: {health}") from None
-
-    async def _health(self) -> object:
-        timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{self._recipes.url('checkout')}/v1/health") as answer,
-        ):
-            return await answer.json(content_type=None)
 
     def _announce(self) -> None:
         """Tell where everything is, and last of all, on one line, that it is ready."""
