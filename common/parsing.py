@@ -46,7 +46,7 @@ def parse_idempotency_key(values: Sequence[str]) -> str:
 
 
 def _printable(text: str) -> bool:
-    return all(" " <= character <= "~" for character in text)
+    return text.isascii() and text.isprintable()
 
 
 def _unquote(text: str) -> str | None:
